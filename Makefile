@@ -1,0 +1,218 @@
+# libqueue. `make help` lists the targets, .ci/setup installs what they need.
+#
+# Nothing is configured. These may be given on the command line:
+#   CC CPPFLAGS CFLAGS LDFLAGS      as everywhere; CC=clang for one
+#   WERROR=1                        warnings are errors
+#   V=1                             whole commands are shown
+#   T="unit_record cli_"            of tests and fuzz targets, those with one of these in the name
+#   JOBS=2                          tests run at a time; how long one may take: TIMEOUT=300
+#   FUZZ_SECONDS=60                 for each fuzz target
+#   ARGS=...                        arguments for `make bench`
+#   DESTDIR PREFIX BINDIR LIBDIR INCLUDEDIR MANDIR   where `make install` puts things
+
+# ---- what there is ---------------------------------------------------------
+
+LIB_SRC     := $(wildcard libqueue/*.c)
+CLI_SRC     := $(wildcard cli/*.c)
+SUPPORT_SRC := $(wildcard tests/support/*.c)
+TEST_SRC    := $(wildcard $(patsubst %,tests/%_*.c,unit api recover sweep stress))
+EXAMPLE_SRC := $(wildcard tests/examples/*.c)
+SCRIPTS     := $(wildcard tests/*.t)
+BENCH_SRC   := $(wildcard tests/bench/*.c)
+FUZZ_SRC    := $(wildcard fuzz/fuzz_*.c)
+MANUALS     := $(wildcard cli/*.[1-8] libqueue/*.[1-8])
+
+# The version stands in the header and nowhere else.
+VERSION := $(shell sed -n 's/^.define LQ_VERSION "\(.*\)"/\1/p' include/libqueue.h)
+SONAME  := libqueue.so.$(firstword $(subst ., ,$(VERSION)))
+
+# ---- how it is built -------------------------------------------------------
+
+# A variant is a whole build with other flags, in a directory of its own; the
+# goal chooses it (`make asan`), or VARIANT does (`make VARIANT=asan all`).
+VARIANTS := asan tsan cover fuzz
+VARIANT  := $(or $(firstword $(filter $(VARIANTS),$(MAKECMDGOALS))),plain)
+ifneq ($(and $(filter $(VARIANTS),$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),)
+$(error $(VARIANT) is a build of its own: ask for it alone)
+endif
+
+ifeq ($(VARIANT),fuzz)
+CC := clang
+endif
+
+CFLAGS_plain := -O2 -g
+CFLAGS_asan  := -O1 -g -fno-omit-frame-pointer
+CFLAGS_tsan  := -O1 -g -fno-omit-frame-pointer
+CFLAGS_fuzz  := -O1 -g -fno-omit-frame-pointer
+CFLAGS_cover := -O0 -g
+CFLAGS       ?= $(CFLAGS_$(VARIANT))
+
+INSTRUMENT_asan  := -fsanitize=address,undefined -fno-sanitize-recover=all
+INSTRUMENT_tsan  := -fsanitize=thread
+INSTRUMENT_fuzz  := $(INSTRUMENT_asan) -fsanitize=fuzzer-no-link
+INSTRUMENT_cover := --coverage
+INSTRUMENT       := $(INSTRUMENT_$(VARIANT))
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wvla -Wformat=2 -Wno-format-nonliteral \
+            -Wwrite-strings -Wcast-qual -Wcast-align -Wpointer-arith -Wstrict-prototypes \
+            -Wold-style-definition -Wmissing-prototypes $(if $(WERROR),-Werror)
+
+# Everything is position independent, so that one set of objects makes both
+# libraries, and hidden unless it is lq_*: lqi_* is for the static library only.
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -Iinclude $(INSIDE) $(CPPFLAGS) \
+             -fPIC -fvisibility=hidden -pthread $(WARNINGS) $(CFLAGS) $(INSTRUMENT)
+LINK       = $(CC) -pthread $(CFLAGS) $(INSTRUMENT) $(LDFLAGS)
+LIBS      := -lxxhash -lz -lpthread
+
+BUILD   := build/$(VARIANT)-$(notdir $(firstword $(CC)))
+OBJECTS  = $(patsubst %.c,$(BUILD)/%.o,$(1))
+PROGRAMS = $(patsubst %.c,$(BUILD)/%,$(1))
+
+STATIC := $(BUILD)/libqueue.a
+SHARED := $(BUILD)/libqueue.so.$(VERSION)
+LQ     := $(BUILD)/lq
+BENCH  := $(BUILD)/bench
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+.PHONY: all demo check asan tsan cover fuzz lint bench install deps help clean FORCE
+
+# What is seen of a command: what it makes.
+SHOW = @$(if $(V),set -x,printf '  %-5s %s\n' '$(1)' '$@');
+
+all: $(STATIC) $(LQ) $(if $(INSTRUMENT),,$(SHARED)) ## both libraries and ./lq (the default)
+	$(if $(INSTRUMENT),,@ln -sfn $(LQ) lq)
+
+$(STATIC): $(call OBJECTS,$(LIB_SRC))
+	$(call SHOW,AR) rm -f $@ && $(AR) rcs $@ $^
+
+$(SHARED): $(call OBJECTS,$(LIB_SRC)) libqueue/libqueue.map
+	$(call SHOW,LINK) $(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=libqueue/libqueue.map -Wl,-z,defs \
+	  -o $@ $(filter %.o,$^) $(LIBS)
+
+$(LQ): $(call OBJECTS,$(CLI_SRC)) $(STATIC)
+	$(call SHOW,LINK) $(LINK) -o $@ $^ $(LIBS)
+
+$(call PROGRAMS,$(TEST_SRC)): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(SUPPORT_SRC)) $(STATIC)
+	$(call SHOW,LINK) $(LINK) -o $@ $^ -lcmocka $(LIBS)
+
+$(call PROGRAMS,$(EXAMPLE_SRC)): $(BUILD)/%: $(BUILD)/%.o $(STATIC)
+	$(call SHOW,LINK) $(LINK) -o $@ $^ $(LIBS)
+
+$(BENCH): $(call OBJECTS,$(BENCH_SRC)) $(STATIC)
+	$(call SHOW,LINK) $(LINK) -o $@ $^ $(BENCH_LIBS) $(LIBS)
+
+# A fuzz target is linked with libFuzzer in the variant `fuzz`, and in all the
+# others with replay.c, which feeds it the kept inputs.
+FUZZ_MAIN := $(if $(filter fuzz,$(VARIANT)),,$(BUILD)/fuzz/replay.o)
+$(call PROGRAMS,$(FUZZ_SRC)): $(BUILD)/%: $(BUILD)/%.o $(FUZZ_MAIN) $(STATIC)
+	$(call SHOW,LINK) $(LINK) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) -o $@ $^ $(LIBS)
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call SHOW,CC) $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Who may include the library's own headers. -iquote and not -I, as they have
+# names like <error.h> and <wait.h>; .ci/lint has the finer rules.
+$(foreach d,tests/unit_ tests/recover_ tests/sweep_ tests/stress_ tests/support/ fuzz/, \
+  $(BUILD)/$(d)%.o): private INSIDE = -iquote libqueue
+# libFuzzer declares LLVMFuzzerTestOneInput nowhere.
+$(BUILD)/fuzz/%.o: private WARNINGS += -Wno-missing-prototypes
+
+# Other flags than last time: everything is compiled again.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(LINK) $(ALL_CFLAGS)' > $@.new; cmp -s $@.new $@ || mv $@.new $@
+
+-include $(patsubst %.o,%.d,$(call OBJECTS,$(LIB_SRC) $(CLI_SRC) $(SUPPORT_SRC) $(TEST_SRC) \
+           $(EXAMPLE_SRC) $(BENCH_SRC) $(FUZZ_SRC) fuzz/replay.c))
+
+# ---- how it is tested ------------------------------------------------------
+
+JOBS         ?= $(shell nproc)
+TIMEOUT      ?= $(if $(INSTRUMENT),900,300)
+FUZZ_SECONDS ?= 60
+
+# TSan sees one process and its threads only, so that the rest is no use to it;
+# what is about packaging (house_) concerns the plain build alone.
+TESTS_plain := $(call PROGRAMS,$(TEST_SRC) $(EXAMPLE_SRC) $(FUZZ_SRC)) $(SCRIPTS)
+TESTS_asan  := $(filter-out tests/house_%,$(TESTS_plain))
+TESTS_cover := $(TESTS_asan)
+TESTS_tsan  := $(filter $(patsubst %,$(BUILD)/tests/%,unit_% api_% stress_threads%),$(TESTS_plain))
+PICK         = $(strip $(if $(T),$(foreach t,$(1),$(if $(strip \
+                 $(foreach word,$(T),$(findstring $(word),$(notdir $(t))))),$(t))),$(1)))
+TESTS       := $(call PICK,$(TESTS_$(VARIANT)))
+
+# Reports must end a program with a code that nothing else uses, or a test that
+# expects `lq` to fail would take a report for that failure.
+export ASAN_OPTIONS  ?= exitcode=99:detect_stack_use_after_return=1:strict_string_checks=1
+export LSAN_OPTIONS  ?= exitcode=99
+export UBSAN_OPTIONS ?= exitcode=99:print_stacktrace=1
+export TSAN_OPTIONS  ?= exitcode=99:second_deadlock_stack=1
+
+TEST_ENV = LQ='$(CURDIR)/$(LQ)' LQ_BUILD='$(CURDIR)/$(BUILD)' LQ_VARIANT=$(VARIANT) CC='$(CC)' \
+           TIMEOUT=$(TIMEOUT) FUZZ_SECONDS=$(FUZZ_SECONDS)
+
+# stress_* matches no rule of these, so prove runs it at the end, one at a time:
+# it loads the machine, and looks at how long things take.
+PROVE = $(TEST_ENV) prove -j$(JOBS) --rules='par=**/{unit,api,recover,sweep,fuzz}_*' \
+        --rules='par=**/examples/*' --rules='par=**.t'
+
+check: all $(filter $(BUILD)/%,$(TESTS)) ## build everything and run all tests (or T="some of them")
+	@$(if $(filter cover,$(VARIANT)),find $(BUILD) -name '*.gcda' -delete)
+	@$(if $(TESTS),$(PROVE) --exec tests/support/run_test $(TESTS),echo 'no test is called like T="$(T)"' >&2; exit 1)
+
+asan: check ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
+
+tsan: check ## the tests with threads, with ThreadSanitizer
+
+cover: check ## lines and branches that the tests reach, file by file
+	@tests/support/run_cover $(BUILD) $(LIB_SRC) $(CLI_SRC)
+
+fuzz: $(call PICK,$(call PROGRAMS,$(FUZZ_SRC))) ## fuzz each target for FUZZ_SECONDS=60, with clang and sanitizers
+	@$(if $^,$(PROVE) --exec tests/support/run_fuzz $^,echo 'no fuzz target is called like T="$(T)"' >&2; exit 1)
+
+lint: ## layers, forbidden calls, static analysis, scripts, man pages
+	@CFLAGS='-std=c11 -D_GNU_SOURCE -Iinclude $(CPPFLAGS)' prove --exec bash .ci/lint
+
+bench: $(BENCH) ## build the benchmarks and run them with ARGS
+	$(BENCH) $(ARGS)
+
+demo: all ## build, and see in five seconds what a queue does
+	./lq demo
+
+# ---- how it is installed ---------------------------------------------------
+
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR     ?= $(PREFIX)/share/man
+
+install: all ## libraries, header, pkg-config file, lq, man pages: to PREFIX=/usr/local
+	install -d $(patsubst %,'$(DESTDIR)%',$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR))
+	install -m 755 $(LQ) '$(DESTDIR)$(BINDIR)'
+	install -m 644 include/libqueue.h '$(DESTDIR)$(INCLUDEDIR)'
+	install -m 644 $(STATIC) '$(DESTDIR)$(LIBDIR)'
+	install -m 755 $(SHARED) '$(DESTDIR)$(LIBDIR)'
+	ln -sf $(notdir $(SHARED)) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
+	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libqueue.so'
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' \
+	  'Name: libqueue' 'Description: durable local message queues' 'Version: $(VERSION)' \
+	  'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lqueue' 'Libs.private: $(LIBS)' \
+	  > '$(DESTDIR)$(LIBDIR)/pkgconfig/libqueue.pc'
+	$(foreach m,$(MANUALS),install -D -m 644 $(m) '$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m))' &&) :
+	$(if $(DESTDIR),,-ldconfig)
+
+# ---- and the rest ----------------------------------------------------------
+
+deps: ## apt-get what all of these targets need
+	sh .ci/setup all
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+clean: ## remove all that was built
+	rm -rf build lq

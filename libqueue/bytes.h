@@ -1,0 +1,32 @@
+/* Arithmetic on bytes: little-endian integers at any address, rounding. */
+#ifndef LQI_BYTES_H
+#define LQI_BYTES_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LQI_SWAP16(v) (v)
+#define LQI_SWAP32(v) (v)
+#define LQI_SWAP64(v) (v)
+#else
+#define LQI_SWAP16(v) __builtin_bswap16(v)
+#define LQI_SWAP32(v) __builtin_bswap32(v)
+#define LQI_SWAP64(v) __builtin_bswap64(v)
+#endif
+
+static inline uint16_t lqi_get16(const uint8_t *p) { uint16_t v; memcpy(&v, p, sizeof v); return LQI_SWAP16(v); }
+static inline uint32_t lqi_get32(const uint8_t *p) { uint32_t v; memcpy(&v, p, sizeof v); return LQI_SWAP32(v); }
+static inline uint64_t lqi_get64(const uint8_t *p) { uint64_t v; memcpy(&v, p, sizeof v); return LQI_SWAP64(v); }
+
+static inline void lqi_put16(uint8_t *p, uint16_t v) { v = LQI_SWAP16(v); memcpy(p, &v, sizeof v); }
+static inline void lqi_put32(uint8_t *p, uint32_t v) { v = LQI_SWAP32(v); memcpy(p, &v, sizeof v); }
+static inline void lqi_put64(uint8_t *p, uint64_t v) { v = LQI_SWAP64(v); memcpy(p, &v, sizeof v); }
+
+/* `to` is a power of two. */
+static inline uint64_t lqi_round_up(uint64_t value, uint64_t to) { return (value + to - 1) & ~(to - 1); }
+
+static inline uint64_t lqi_min64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static inline uint64_t lqi_max64(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+#endif

@@ -1,0 +1,454 @@
+/* From offset files to live state and back. */
+#include "consumers.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bytes.h"
+#include "writeout.h"
+
+/* ---- witnesses ---------------------------------------------------------- */
+
+int lqi_consumers_promise(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_position_entry *promise)
+{
+    char (*names)[LQ_NAME_MAX + 1];
+    struct lqi_position position;
+    size_t count;
+
+    memset(promise, 0, sizeof *promise);
+    int err = lqi_position_list(io, dir, &names, &count);
+    if (err) return err;
+    for (size_t i = 0; i < count; i++) {
+        if (lqi_position_open(&position, io, dir, names[i], uuid, false)) continue;
+        promise->durable = lqi_max64(promise->durable, position.newest.durable);
+        promise->durable_id = lqi_max64(promise->durable_id, position.newest.durable_id);
+        lqi_position_close(&position);
+    }
+    free(names);
+    return LQ_OK;
+}
+
+/* ---- saving ------------------------------------------------------------- */
+
+struct words {
+    struct lqi_consumer_slot *consumer;
+    struct lqi_region *region;
+};
+
+static uint32_t word_of(void *context, uint64_t id)
+{
+    const struct words *words = context;
+    const struct lqi_slot *slot = lqi_slot_of(words->consumer, words->region, id);
+    return (slot->state == LQI_SLOT_SETTLED ? LQI_WORD_SETTLED : 0) | slot->attempts;
+}
+
+static int save_as(struct lqi_consumer_slot *consumer, struct lqi_region *region, struct lqi_position *position,
+                   uint64_t durable, uint64_t durable_id, int64_t time_us)
+{
+    struct words words = {consumer, region};
+    uint64_t floor = lqi_floor(consumer), delivered = lqi_delivered(consumer);
+    uint64_t low = lqi_max64(consumer->dirty_low, floor + 1), high = lqi_min64(consumer->dirty_high, delivered);
+    struct lqi_position_entry entry = {.floor = floor, .delivered = delivered, .durable = durable, .durable_id = durable_id,
+                                       .time_us = time_us, .position = atomic_load(&consumer->next_position)};
+
+    if (delivered > floor && region) entry.position = lqi_slot_of(consumer, region, floor + 1)->position;
+    if (entry.position == LQI_POSITION_UNKNOWN) entry.position = 0;
+    if (!region) high = 0;
+    position->newest.sequence = consumer->sequence; /* another process may have saved since this one opened it */
+    int err = lqi_position_save(position, &entry, low, high, word_of, &words);
+    if (err) return err;
+    consumer->sequence = position->newest.sequence;
+    consumer->dirty_low = UINT64_MAX;
+    consumer->dirty_high = 0;
+    consumer->saved_us = time_us;
+    atomic_store(&consumer->unsynced, 1);
+    atomic_store(&consumer->unsaved, 0);
+    return LQ_OK;
+}
+
+int lqi_consumer_save(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
+                      struct lqi_region *region, struct lqi_position *position)
+{
+    const struct lqi_log_state *state = consumers->log->state;
+    /* In this order: the id may be newer than the position says, never the other way round. */
+    uint64_t durable = atomic_load(&state->synced);
+    uint64_t durable_id = atomic_load(&state->synced_id);
+
+    return save_as(consumer, region, position, durable, durable_id, consumers->log->io->wall_us(consumers->log->io));
+}
+
+static int save_locked(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, struct lqi_position *position)
+{
+    struct lqi_region *region = NULL;
+    int err = lqi_consumer_lock(consumers->map, consumer, NULL);
+    if (err) return err;
+    if (atomic_load(&consumer->unsaved)) {
+        if (consumer->region_ready) err = lqi_region_map(consumers->map, consumer, &region);
+        if (!err) err = lqi_consumer_save(consumers, consumer, region, position);
+        lqi_region_unmap(consumers->map, region, consumer->window);
+    }
+    lqi_consumer_unlock(consumer);
+    return err;
+}
+
+int lqi_position_sync(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
+                      const struct lqi_position *position)
+{
+    /* Lowered before the sync: what is written during it raises it again. */
+    atomic_store(&consumer->unsynced, 0);
+    int err = lqi_file_sync(&position->file);
+    if (!err) return LQ_OK;
+    lqi_poison(consumers->log);
+    return lqi_fail(LQ_EPOISONED, "%s; the queue is poisoned now", lq_error_text());
+}
+
+static int sync_one(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)
+{
+    struct lqi_position position;
+
+    if (!atomic_load(&consumer->unsaved) && !atomic_load(&consumer->unsynced)) return LQ_OK;
+    int err = lqi_position_open(&position, consumers->log->io, consumers->dir, consumer->name, consumers->log->uuid, true);
+    if (err == LQ_ENOTFOUND && atomic_load(&consumer->state) != LQI_CONSUMER_USED) return LQ_OK; /* deleted meanwhile */
+    if (err) return err;
+    err = save_locked(consumers, consumer, &position);
+    if (!err) err = lqi_position_sync(consumers, consumer, &position);
+    lqi_position_close(&position);
+    return err;
+}
+
+int lqi_consumers_sync(const struct lqi_consumers *consumers)
+{
+    int first = LQ_OK;
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++) {
+        struct lqi_consumer_slot *consumer = &consumers->map->head->consumers[i];
+        if (atomic_load_explicit(&consumer->state, memory_order_acquire) != LQI_CONSUMER_USED) continue;
+        int err = sync_one(consumers, consumer);
+        if (!first) first = err;
+    }
+    return first;
+}
+
+/* ---- rescuing ----------------------------------------------------------- */
+
+/* Numbers of a dead population are believed only as far as they fit each other and the log. */
+static bool makes_sense(const struct lqi_consumer_slot *consumer, const struct lqi_position *position, uint64_t next_id)
+{
+    uint64_t floor = lqi_floor(consumer), delivered = lqi_delivered(consumer);
+    return consumer->window == position->window && floor <= delivered && delivered < next_id &&
+           delivered - floor <= consumer->window && floor >= position->newest.floor;
+}
+
+static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_shared_map *old,
+                      struct lqi_consumer_slot *consumer, uint64_t next_id)
+{
+    struct lqi_position position;
+    struct lqi_region *region = NULL;
+
+    consumer->name[LQ_NAME_MAX] = 0;
+    if (lqi_name_check(consumer->name)) return LQ_OK;
+    int err = lqi_position_open(&position, io, dir, consumer->name, uuid, true);
+    if (err) return err == LQ_ENOTFOUND || err == LQ_ECORRUPT || err == LQ_EVERSION ? LQ_OK : err; /* told when it is opened */
+    if (makes_sense(consumer, &position, next_id) && lqi_region_map(old, consumer, &region) == LQ_OK) {
+        lqi_consumer_mend(consumer, region); /* the window counts as changed, all of it */
+        consumer->sequence = position.newest.sequence;
+        err = save_as(consumer, region, &position, position.newest.durable, position.newest.durable_id, io->wall_us(io));
+        if (!err) err = lqi_file_sync(&position.file);
+    }
+    lqi_region_unmap(old, region, consumer->window);
+    lqi_position_close(&position);
+    return err;
+}
+
+int lqi_consumers_rescue(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_shared_map *old,
+                         uint64_t next_id)
+{
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++) {
+        struct lqi_consumer_slot *consumer = &old->head->consumers[i];
+        if (atomic_load(&consumer->state) != LQI_CONSUMER_USED || !consumer->region_ready) continue;
+        int err = rescue_one(io, dir, uuid, old, consumer, next_id);
+        if (err) return err;
+    }
+    return LQ_OK;
+}
+
+/* ---- loading ------------------------------------------------------------ */
+
+static void count_settled(void *context, uint64_t id, uint32_t word)
+{
+    (void)id;
+    if (word & LQI_WORD_SETTLED) ++*(uint64_t *)context;
+}
+
+/* A consumer ahead of the log's end would never receive again once the ids are given anew. */
+static int clamp(struct lqi_consumer_slot *consumer, struct lqi_position *position, uint64_t last_id, uint64_t first_id)
+{
+    uint64_t floor = position->newest.floor, delivered = position->newest.delivered;
+    bool ahead = delivered > last_id;
+
+    atomic_store(&consumer->floor, lqi_min64(floor, last_id));
+    atomic_store(&consumer->delivered, lqi_min64(delivered, last_id));
+    if (floor + 1 < first_id) {
+        atomic_store(&consumer->dropped, first_id - 1 - floor);
+        atomic_store(&consumer->floor, first_id - 1);
+        atomic_store(&consumer->delivered, lqi_max64(lqi_delivered(consumer), first_id - 1));
+    }
+    if (!ahead) return LQ_OK;
+    atomic_store(&consumer->next_position, LQI_POSITION_UNKNOWN);
+    int err = save_as(consumer, NULL, position, position->newest.durable, position->newest.durable_id,
+                      position->newest.time_us);
+    return err ? err : lqi_file_sync(&position->file);
+}
+
+static int load_one(const struct lqi_consumers *consumers, const char *name, struct lqi_consumer_slot *consumer)
+{
+    const struct lqi_log_state *state = consumers->log->state;
+    const struct lqi_tail *tail = &state->tails[atomic_load(&state->turn) & 1];
+    struct lqi_position position;
+    uint64_t settled = 0;
+
+    memcpy(consumer->name, name, strlen(name) + 1);
+    consumer->dirty_low = UINT64_MAX;
+    consumer->dirty_high = 0;
+    consumer->region_ready = 0;
+    atomic_store(&consumer->unacked, 0);
+    int err = lqi_position_open(&position, consumers->log->io, consumers->dir, name, consumers->log->uuid, true);
+    if (err == LQ_ECORRUPT || err == LQ_EVERSION) {
+        atomic_store(&consumer->state, LQI_CONSUMER_DAMAGED);
+        return LQ_OK; /* its floor stays 0, so nothing it may still need is deleted */
+    }
+    if (err) return err;
+    consumer->window = position.window;
+    consumer->sequence = position.newest.sequence;
+    consumer->saved_us = position.newest.time_us;
+    atomic_store(&consumer->next_position, LQI_POSITION_UNKNOWN);
+    err = clamp(consumer, &position, tail->next_id - 1, atomic_load(&state->first_id));
+    if (!err) err = lqi_position_load(&position, count_settled, &settled, NULL);
+    atomic_store(&consumer->returned, lqi_delivered(consumer) - lqi_floor(consumer) - settled);
+    lqi_position_close(&position);
+    if (!err) atomic_store_explicit(&consumer->state, LQI_CONSUMER_USED, memory_order_release);
+    return err;
+}
+
+int lqi_consumers_load(const struct lqi_consumers *consumers)
+{
+    char (*names)[LQ_NAME_MAX + 1];
+    size_t count;
+    int err = lqi_position_list(consumers->log->io, consumers->dir, &names, &count);
+    if (err) return err;
+    if (count > LQI_CONSUMERS_MAX)
+        err = lqi_fail(LQ_ELIMIT, "consumers/ has %zu offset files, at most %d can be used", count, LQI_CONSUMERS_MAX);
+    for (size_t i = 0; i < count && !err; i++) err = load_one(consumers, names[i], &consumers->map->head->consumers[i]);
+    free(names);
+    return err;
+}
+
+/* ---- the region --------------------------------------------------------- */
+
+static void put_word(void *context, uint64_t id, uint32_t word)
+{
+    struct words *words = context;
+    struct lqi_slot *slot = lqi_slot_of(words->consumer, words->region, id);
+
+    if (id <= lqi_floor(words->consumer) || id > lqi_delivered(words->consumer)) return; /* clamped away */
+    slot->state = word & LQI_WORD_SETTLED ? LQI_SLOT_SETTLED : LQI_SLOT_READY;
+    slot->attempts = lqi_min64(word & LQI_WORD_ATTEMPTS, LQI_ATTEMPTS_MAX);
+}
+
+/* Gives the consumer its region, filled from its offset file; holds its lock. */
+static int make_region(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)
+{
+    struct lqi_position position;
+    struct lqi_region *region = NULL;
+    struct words words = {consumer, NULL};
+
+    int err = lqi_region_make(consumers->map, consumer);
+    if (!err) err = lqi_region_map(consumers->map, consumer, &region);
+    if (err) return err;
+    memset(region, 0, sizeof *region + (size_t)consumer->window * sizeof(struct lqi_slot));
+    for (uint32_t i = 0; i < consumer->window; i++) region->slots[i].position = LQI_POSITION_UNKNOWN;
+    words.region = region;
+    err = lqi_position_open(&position, consumers->log->io, consumers->dir, consumer->name, consumers->log->uuid, false);
+    if (!err) {
+        err = lqi_position_load(&position, put_word, &words, NULL);
+        lqi_position_close(&position);
+    }
+    if (!err) {
+        lqi_consumer_mend(consumer, region);
+        consumer->dirty_low = UINT64_MAX;
+        consumer->dirty_high = 0;
+        consumer->region_ready = 1;
+    }
+    lqi_region_unmap(consumers->map, region, consumer->window);
+    return err;
+}
+
+/* ---- making, finding, deleting ------------------------------------------ */
+
+struct lqi_consumer_slot *lqi_consumers_find(struct lqi_shared *shared, const char *name)
+{
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++) {
+        struct lqi_consumer_slot *consumer = &shared->consumers[i];
+        if (atomic_load_explicit(&consumer->state, memory_order_acquire) != LQI_CONSUMER_FREE &&
+            strncmp(consumer->name, name, sizeof consumer->name) == 0) return consumer;
+    }
+    return NULL;
+}
+
+/* The floor of a new consumer, and where its first message is. */
+static int find_start(const struct lqi_consumers *consumers, const lq_consumer_options *options,
+                      struct lqi_position_entry *entry)
+{
+    struct lqi_log *log = consumers->log;
+    uint64_t first_id = atomic_load(&log->state->first_id);
+    struct lqi_tail tail;
+    struct lqi_scan scan;
+    int err = lqi_log_tail(log, &tail);
+    if (err) return err;
+
+    entry->floor = first_id - 1;
+    if (options->start == LQ_START_END) {
+        entry->floor = tail.next_id - 1;
+        entry->position = tail.end;
+    } else if (options->start == LQ_START_ID) {
+        entry->floor = lqi_max64(lqi_min64(options->start_id, tail.next_id), first_id) - 1;
+    } else if (options->start == LQ_START_TIME) {
+        lqi_scan_init(&scan, log, LQI_SCAN_BLOCK);
+        err = lqi_scan_seek_time(&scan, options->start_time_us, tail.end);
+        entry->floor = lqi_max64(scan.next_id, first_id) - 1;
+        lqi_scan_release(&scan);
+    }
+    entry->delivered = entry->floor;
+    entry->durable = atomic_load(&log->state->synced);
+    entry->durable_id = atomic_load(&log->state->synced_id);
+    entry->time_us = log->io->wall_us(log->io);
+    return err;
+}
+
+static int make_consumer(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
+                         struct lqi_consumer_slot **consumer_out)
+{
+    struct lqi_consumer_slot *consumer = NULL;
+    struct lqi_position_entry first = {0};
+
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX && !consumer; i++)
+        if (atomic_load(&consumers->map->head->consumers[i].state) == LQI_CONSUMER_FREE)
+            consumer = &consumers->map->head->consumers[i];
+    if (!consumer) return lqi_fail(LQ_ELIMIT, "the queue has %d consumers already", LQI_CONSUMERS_MAX);
+    int err = find_start(consumers, options, &first);
+    /* Deferred puts that nobody synced yet must not be a position that power loss could take back. */
+    if (!err) err = lqi_position_create(consumers->log->io, consumers->dir, name, consumers->log->uuid,
+                                        options->window ? options->window : 65536, &first, consumers->log->options.mode);
+    if (!err) err = load_one(consumers, name, consumer);
+    if (err) return err;
+    if (first.position) atomic_store(&consumer->next_position, first.position);
+    *consumer_out = consumer;
+    return LQ_OK;
+}
+
+static int damaged(const struct lqi_consumers *consumers, const char *name)
+{
+    struct lqi_position position;
+    int err = lqi_position_open(&position, consumers->log->io, consumers->dir, name, consumers->log->uuid, false);
+    if (err) return err;
+    lqi_position_close(&position);
+    return lqi_fail(LQ_ECORRUPT, "consumers/%s.pos was damaged when the queue was opened; close all handles and open it again",
+                    name);
+}
+
+static int open_locked(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
+                       struct lqi_consumer_slot **consumer_out)
+{
+    struct lqi_consumer_slot *consumer = lqi_consumers_find(consumers->map->head, name);
+    int err = LQ_OK;
+
+    if (consumer && atomic_load(&consumer->state) == LQI_CONSUMER_DAMAGED) return damaged(consumers, name);
+    if (!consumer && (options->flags & LQ_CONSUMER_NO_CREATE))
+        return lqi_fail(LQ_ENOTFOUND, "no consumer '%s' in this queue", name);
+    if (!consumer) err = make_consumer(consumers, name, options, &consumer);
+    if (err) return err;
+    if (options->window && options->window != consumer->window)
+        return lqi_fail(LQ_EMISMATCH, "consumer '%s' was made with window %" PRIu32 ", not %" PRIu32, name,
+                        consumer->window, options->window);
+    err = lqi_consumer_lock(consumers->map, consumer, NULL);
+    if (err) return err;
+    if (!consumer->region_ready) err = make_region(consumers, consumer);
+    lqi_consumer_unlock(consumer);
+    if (!err) *consumer_out = consumer;
+    return err;
+}
+
+static int lock_admin(struct lqi_shared *head)
+{
+    int got = lqi_lock(&head->admin, "admin lock");
+    if (got == LQI_INHERITED) lqi_lock_mend(&head->admin); /* a slot counts only once its state says so, which is stored last */
+    return got == LQI_INHERITED ? LQ_OK : got;
+}
+
+int lqi_consumers_open(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
+                       struct lqi_consumer_slot **consumer_out)
+{
+    int err = lock_admin(consumers->map->head);
+    if (err) return err;
+    err = open_locked(consumers, name, options, consumer_out);
+    lqi_unlock(&consumers->map->head->admin);
+    return err;
+}
+
+static bool has_members(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, uint32_t own_handle)
+{
+    struct lqi_region *region;
+    bool any = false;
+
+    if (!consumer->region_ready) return false;
+    if (lqi_region_map(consumers->map, consumer, &region)) return true;
+    for (size_t i = 0; i < LQI_MEMBERS_MAX && !any; i++) {
+        const struct lqi_member_slot *member = &region->members[i];
+        any = member->handle_generation && lqi_handle_alive(consumers->map, consumers->meta_file, own_handle,
+                                                            member->handle, member->handle_generation);
+    }
+    lqi_region_unmap(consumers->map, region, consumer->window);
+    return any;
+}
+
+static int delete_locked(const struct lqi_consumers *consumers, const char *name, uint32_t own_handle)
+{
+    struct lqi_consumer_slot *consumer = lqi_consumers_find(consumers->map->head, name);
+    if (!consumer) return lqi_fail(LQ_ENOTFOUND, "no consumer '%s' in this queue", name);
+
+    int err = lqi_consumer_lock(consumers->map, consumer, NULL);
+    if (err) return err;
+    if (has_members(consumers, consumer, own_handle))
+        err = lqi_fail(LQ_EBUSY, "consumer '%s' has members: close them first", name);
+    if (!err) err = lqi_position_delete(consumers->log->io, consumers->dir, name);
+    if (!err) {
+        atomic_store(&consumer->state, LQI_CONSUMER_FREE);
+        atomic_store(&consumer->dropped, 0);
+        atomic_store(&consumer->unsaved, 0);
+        atomic_store(&consumer->unsynced, 0);
+        consumer->region_ready = 0;
+    }
+    lqi_consumer_unlock(consumer);
+    return err;
+}
+
+int lqi_consumers_delete(const struct lqi_consumers *consumers, const char *name, uint32_t own_handle)
+{
+    int err = lock_admin(consumers->map->head);
+    if (err) return err;
+    err = delete_locked(consumers, name, own_handle);
+    lqi_unlock(&consumers->map->head->admin);
+    return err;
+}
+
+uint64_t lqi_consumers_floor(const struct lqi_shared *shared)
+{
+    uint64_t lowest = UINT64_MAX;
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++) {
+        const struct lqi_consumer_slot *consumer = &shared->consumers[i];
+        uint32_t state = atomic_load_explicit(&consumer->state, memory_order_acquire);
+        if (state == LQI_CONSUMER_DAMAGED) return 0;
+        if (state == LQI_CONSUMER_USED) lowest = lqi_min64(lowest, lqi_floor(consumer));
+    }
+    return lowest;
+}

@@ -1,0 +1,46 @@
+/* The table of a queue's consumers, and the way between their live state and
+ * their offset files: loaded when a population begins, made, saved, deleted. */
+#ifndef LQI_CONSUMERS_H
+#define LQI_CONSUMERS_H
+
+#include "members.h"
+#include "scan.h"
+
+struct lqi_consumers {
+    struct lqi_log *log;
+    struct lqi_shared_map *map;
+    const struct lqi_file *meta_file;
+    int dir; /* consumers/ */
+};
+
+/* What all offset files witness of the log. */
+int lqi_consumers_promise(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_position_entry *promise_out);
+
+/* Saves to their files, durably, what the dead left in `old`. */
+int lqi_consumers_rescue(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_shared_map *old,
+                         uint64_t next_id);
+
+/* Fills the table from the files; clamps positions ahead of the log's end, durably, before an id is used again. */
+int lqi_consumers_load(const struct lqi_consumers *consumers);
+
+/* Finds it, makes it when missing and allowed, and sees to its region; the admin lock is taken inside. */
+int lqi_consumers_open(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
+                       struct lqi_consumer_slot **consumer_out);
+int lqi_consumers_delete(const struct lqi_consumers *consumers, const char *name, uint32_t own_handle);
+struct lqi_consumer_slot *lqi_consumers_find(struct lqi_shared *shared, const char *name);
+
+/* With the consumer's lock: writes its position to its file; `region` may be NULL if it has none. */
+int lqi_consumer_save(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
+                      struct lqi_region *region, struct lqi_position *position);
+
+/* Syncs the file. LQ_EPOISONED. */
+int lqi_position_sync(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
+                      const struct lqi_position *position);
+
+/* Saves and syncs what is not, of all consumers. */
+int lqi_consumers_sync(const struct lqi_consumers *consumers);
+
+/* The lowest floor; UINT64_MAX without consumers; 0 when one of them cannot be read. */
+uint64_t lqi_consumers_floor(const struct lqi_shared *shared);
+
+#endif

@@ -1,0 +1,496 @@
+/* Looking without touching: readers, statistics, listings. Takes no lock, writes nothing;
+ * with a read-only handle not even shared memory is needed. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bytes.h"
+#include "view.h"
+
+#define RO_POLL_US 20000 /* a read-only handle may not raise the flag of a bell: it looks now and then */
+
+struct lq_reader {
+    struct lqi_view view;
+    struct lqi_scan scan;
+    struct lqi_payload payload;
+    uint64_t payload_id;   /* id of the payload's first message; 0: none is open */
+    uint64_t skip_to;      /* messages before it are not wanted */
+    bool damaged;          /* scan.hole is what lq_reader_damage() tells */
+};
+
+/* ---- readers ------------------------------------------------------------ */
+
+static int check_reader(const lq_reader *reader)
+{
+    return reader ? lqi_queue_check(reader->view.queue, false) : lqi_fail(LQ_EINVAL, "the reader is NULL");
+}
+
+static int seek(lq_reader *reader, uint64_t id)
+{
+    reader->payload_id = 0;
+    reader->skip_to = id;
+    return lqi_scan_seek_id(&reader->scan, id);
+}
+
+int lq_reader_open(lq_queue *queue, lq_reader **reader_out)
+{
+    int err = lqi_queue_check(queue, false);
+    if (err) return err;
+    if (!reader_out) return lqi_fail(LQ_EINVAL, "lq_reader_open: reader_out is NULL");
+
+    lq_reader *reader = calloc(1, sizeof *reader);
+    if (!reader) return lqi_fail(LQ_ENOMEM, "no memory for a reader");
+    err = lqi_view_open(&reader->view, queue);
+    if (err) {
+        free(reader);
+        return err;
+    }
+    atomic_fetch_add(&queue->users, 1);
+    lqi_scan_init(&reader->scan, &reader->view.log, LQI_SCAN_BLOCK);
+    err = seek(reader, 1);
+    if (err) lq_reader_close(reader);
+    else *reader_out = reader;
+    return err;
+}
+
+void lq_reader_close(lq_reader *reader)
+{
+    if (!reader) return;
+    lqi_scan_release(&reader->scan);
+    lqi_view_close(&reader->view);
+    atomic_fetch_sub(&reader->view.queue->users, 1);
+    free(reader);
+}
+
+int lq_reader_seek_id(lq_reader *reader, uint64_t id)
+{
+    int err = check_reader(reader);
+    return err ? err : seek(reader, lqi_max64(id, 1));
+}
+
+int lq_reader_seek_time(lq_reader *reader, int64_t time_us)
+{
+    int err = check_reader(reader);
+    if (err) return err;
+    reader->payload_id = 0;
+    err = lqi_scan_seek_time(&reader->scan, time_us, lqi_log_visible(&reader->view.log));
+    reader->skip_to = reader->scan.next_id;
+    return err;
+}
+
+/* The next record; steps over what retention deleted, stops at damage. */
+static int next_record(lq_reader *reader)
+{
+    struct lqi_scan *scan = &reader->scan;
+
+    reader->payload_id = 0;
+    for (;;) {
+        int err = lqi_scan_next(scan, lqi_log_visible(&reader->view.log));
+        if (err == LQI_HOLE && scan->hole.trimmed) continue;
+        if (err == LQI_HOLE) {
+            reader->damaged = true;
+            return LQ_ECORRUPT;
+        }
+        if (err) return err;
+        if (!lqi_payload_open(&reader->payload, scan->payload, scan->payload_size, scan->record.count, scan->record.flags))
+            return lqi_fail(LQ_ECORRUPT, "a record changed while it was read");
+        reader->payload_id = scan->record.first_id;
+        if (reader->skip_to > reader->payload_id)
+            lqi_payload_skip_to(&reader->payload, (uint32_t)lqi_min64(reader->skip_to - reader->payload_id, scan->record.count));
+        if (reader->payload.index < reader->payload.count) return LQ_OK;
+    }
+}
+
+/* A read-only handle's view may be out of date: another process may have opened the queue, or closed it. */
+static int refresh_and_retry(lq_reader *reader)
+{
+    if (!lqi_view_read_only(&reader->view)) return LQ_EMPTY;
+    int err = lqi_view_refresh(&reader->view);
+    return err ? err : next_record(reader);
+}
+
+int lq_reader_next(lq_reader *reader, lq_message *message_out)
+{
+    lq_message message = {0};
+    int err = check_reader(reader);
+    if (err) return err;
+    if (!message_out) return lqi_fail(LQ_EINVAL, "lq_reader_next: message_out is NULL");
+
+    reader->damaged = false;
+    if (!reader->payload_id || reader->payload.index == reader->payload.count) err = next_record(reader);
+    if (err == LQ_EMPTY) err = refresh_and_retry(reader);
+    if (err) return err;
+    message.id = reader->payload_id + reader->payload.index;
+    message.time_us = reader->scan.record.time_us;
+    lqi_payload_next(&reader->payload, &message);
+    *message_out = message;
+    return LQ_OK;
+}
+
+int lq_reader_damage(lq_reader *reader, lq_finding *finding_out)
+{
+    int err = check_reader(reader);
+    if (err) return err;
+    if (!finding_out || !reader->damaged) return lqi_fail(LQ_EINVAL, "lq_reader_damage: the last call met no damage");
+    const struct lqi_hole *hole = &reader->scan.hole;
+    *finding_out = (lq_finding){.size = sizeof *finding_out, .code = LQ_ECORRUPT, .file = hole->file, .offset = hole->offset,
+                                .first_id = hole->first_id, .count = hole->count, .text = hole->text};
+    return LQ_OK;
+}
+
+/* ---- waiting ------------------------------------------------------------ */
+
+static bool may_read(const lq_reader *reader)
+{
+    return (reader->payload_id && reader->payload.index < reader->payload.count) ||
+           reader->scan.position < lqi_log_visible(&reader->view.log);
+}
+
+static void wait_read_only(lq_reader *reader, int64_t deadline)
+{
+    _Atomic uint32_t nobody = 0; /* a word that nobody rings: only the time counts */
+    lqi_wait(&nobody, 0, lqi_min64(deadline, lqi_now_us() + RO_POLL_US));
+    (void)lqi_view_refresh(&reader->view);
+}
+
+static void wait_for_bell(lq_reader *reader, int64_t deadline)
+{
+    struct lqi_bell *arrived = &reader->view.log.state->arrived;
+    uint32_t seen = lqi_bell_listen(arrived);
+    if (!may_read(reader)) lqi_wait(&arrived->word, seen, lqi_min64(deadline, lqi_now_us() + 50000));
+}
+
+int lq_reader_wait(lq_reader *reader, int64_t timeout_ms)
+{
+    int err = check_reader(reader);
+    int64_t deadline = lqi_deadline(timeout_ms);
+
+    while (!err && !may_read(reader)) {
+        if (lqi_now_us() >= deadline) return LQ_TIMEOUT;
+        if (lqi_view_read_only(&reader->view)) wait_read_only(reader, deadline);
+        else wait_for_bell(reader, deadline);
+        err = check_reader(reader);
+    }
+    return err;
+}
+
+/* ---- the queue's numbers ------------------------------------------------- */
+
+/* A public struct of the size the caller was compiled with. */
+static int give(void *theirs, const void *ours, size_t size, const char *what)
+{
+    size_t asked;
+    memcpy(&asked, theirs, sizeof asked);
+    if (asked < sizeof asked || asked > 65536) return lqi_fail(LQ_EINVAL, "%s: set `size` to sizeof before the call", what);
+    if (asked > size) memset((char *)theirs + size, 0, asked - size);
+    memcpy(theirs, ours, asked < size ? asked : size);
+    memcpy(theirs, &asked, sizeof asked);
+    return LQ_OK;
+}
+
+static void stats_of_options(const lq_queue *queue, lq_stats *stats)
+{
+    const lq_options *options = &queue->meta.options;
+    stats->sync = options->sync;
+    stats->retention = options->retention;
+    stats->full = options->full;
+    stats->compression = options->compression;
+    stats->sync_interval_ms = options->sync_interval_ms;
+    stats->format = LQI_META_VERSION;
+    stats->size_max = options->size_max;
+    stats->segment_size = options->segment_size;
+    stats->ring_size = options->ring_size;
+    stats->message_size_max = options->message_size_max;
+    stats->age_max_ms = options->age_max_ms;
+}
+
+/* The tail without its lock: a copy is good if no append has turned it meanwhile. */
+static struct lqi_tail peek_tail(const struct lqi_log_state *state)
+{
+    struct lqi_tail tail;
+    for (int tries = 0; tries < 1000; tries++) {
+        uint64_t turn = atomic_load_explicit(&state->turn, memory_order_acquire);
+        tail = *(const volatile struct lqi_tail *)&state->tails[turn & 1];
+        atomic_thread_fence(memory_order_acquire);
+        if (atomic_load_explicit(&state->turn, memory_order_relaxed) == turn) break;
+    }
+    return tail;
+}
+
+static void stats_of_memory(const struct lqi_view *view, lq_stats *stats)
+{
+    const lq_queue *queue = view->queue;
+    const struct lqi_shared *head = view->log.shared;
+    const struct lqi_log_state *state = &head->log;
+    struct lqi_tail tail = peek_tail(state);
+
+    stats->first_id = atomic_load(&state->first_id);
+    stats->last_id = tail.next_id - 1;
+    stats->visible_id = queue->meta.options.sync == LQ_SYNC_ALWAYS ? atomic_load(&state->synced_id) : stats->last_id;
+    stats->appended = tail.end;
+    stats->written = atomic_load(&state->written);
+    stats->synced = atomic_load(&state->synced);
+    stats->bytes = tail.end - lqi_min64(tail.end, atomic_load(&state->first_position));
+    stats->recovered_bytes = atomic_load(&head->recovered_bytes);
+    stats->recovered_messages = atomic_load(&head->recovered_messages);
+    stats->damage = atomic_load(&head->damage);
+    stats->poisoned = atomic_load(&head->poisoned) != 0;
+    stats->last_time_us = tail.time_us;
+    for (size_t i = 0; i < LQI_HANDLES_MAX; i++) {
+        bool locked = (uint32_t)i == queue->handle && !lqi_view_read_only(view);
+        if ((atomic_load(&head->handles[i].generation) & 1) && !locked)
+            queue->io->locked(queue->io, queue->meta_file.fd, LQI_BYTE_HANDLE + i, 1, &locked);
+        stats->handles += locked;
+    }
+    stats->live = stats->handles > 0;
+}
+
+static void stats_of_files(const struct lqi_view *view, lq_stats *stats)
+{
+    const struct lqi_found *found = &view->files;
+    stats->first_id = found->first_id;
+    stats->last_id = stats->visible_id = found->next_id - 1;
+    stats->appended = stats->written = stats->synced = found->end;
+    stats->bytes = found->end - lqi_min64(found->end, found->first_position);
+    stats->damage = found->damage;
+    stats->last_time_us = found->time_us;
+}
+
+static int64_t first_time(const struct lqi_log *log)
+{
+    struct lqi_scan scan;
+    int64_t time_us = 0;
+    lqi_scan_init(&scan, log, 4096);
+    scan.heads_only = true;
+    if (lqi_scan_seek_id(&scan, 1) == LQ_OK) {
+        int err;
+        do err = lqi_scan_next(&scan, lqi_log_visible(log));
+        while (err == LQI_HOLE);
+        if (err == LQ_OK) time_us = scan.record.time_us;
+    }
+    lqi_scan_release(&scan);
+    return time_us;
+}
+
+static int count_segments(lq_queue *queue, uint64_t *count_out)
+{
+    uint64_t *ids;
+    size_t count;
+    int err = lqi_segment_list(queue->io, queue->log.log_dir, &ids, &count, NULL);
+    if (err) return err;
+    free(ids);
+    *count_out = count;
+    return LQ_OK;
+}
+
+static int count_consumers(lq_queue *queue, uint64_t *count_out)
+{
+    char (*names)[LQ_NAME_MAX + 1];
+    size_t count;
+    int err = lqi_position_list(queue->io, queue->consumers_dir, &names, &count);
+    if (err) return err;
+    free(names);
+    *count_out = count;
+    return LQ_OK;
+}
+
+static int fill_stats(const struct lqi_view *view, lq_stats *stats)
+{
+    int err = count_segments(view->queue, &stats->segments);
+    if (!err) err = count_consumers(view->queue, &stats->consumers);
+    if (err) return err;
+    stats_of_options(view->queue, stats);
+    if (view->log.shared) stats_of_memory(view, stats);
+    else stats_of_files(view, stats);
+    if (stats->first_id <= stats->visible_id) stats->first_time_us = first_time(&view->log);
+    else stats->last_time_us = 0;
+    return LQ_OK;
+}
+
+int lq_get_stats(lq_queue *queue, lq_stats *stats_out)
+{
+    lq_stats stats = {.size = sizeof stats};
+    struct lqi_view view;
+    int err = lqi_queue_check(queue, false);
+    if (err) return err;
+    if (!stats_out) return lqi_fail(LQ_EINVAL, "lq_get_stats: stats_out is NULL");
+    err = lqi_view_open(&view, queue);
+    if (err) return err;
+    err = fill_stats(&view, &stats);
+    lqi_view_close(&view);
+    return err ? err : give(stats_out, &stats, sizeof stats, "lq_stats");
+}
+
+/* ---- consumers ---------------------------------------------------------- */
+
+static void consumer_from_memory(const struct lqi_log *log, const struct lqi_consumer_slot *slot, lq_consumer_stats *stats)
+{
+    uint64_t visible_id = log->options.sync == LQ_SYNC_ALWAYS ? atomic_load(&log->state->synced_id)
+                                                             : peek_tail(log->state).next_id - 1;
+    stats->floor = lqi_floor(slot);
+    stats->delivered = lqi_delivered(slot);
+    stats->unacked = atomic_load(&slot->unacked);
+    stats->dropped = atomic_load(&slot->dropped);
+    stats->ready = atomic_load(&slot->returned) + (visible_id > stats->delivered ? visible_id - stats->delivered : 0);
+    stats->members = slot->member_count;
+    stats->window = slot->window;
+    stats->saved_time_us = slot->saved_us;
+}
+
+static void count_settled(void *context, uint64_t id, uint32_t word)
+{
+    (void)id;
+    if (word & LQI_WORD_SETTLED) ++*(uint64_t *)context;
+}
+
+static int consumer_from_file(const struct lqi_view *view, const char *name, lq_consumer_stats *stats)
+{
+    const lq_queue *queue = view->queue;
+    struct lqi_position position;
+    uint64_t settled = 0, last_id = view->log.shared ? peek_tail(view->log.state).next_id - 1 : view->files.next_id - 1;
+    int err = lqi_position_open(&position, queue->io, queue->consumers_dir, name, queue->meta.uuid, false);
+    if (err) return err;
+    err = lqi_position_load(&position, count_settled, &settled, NULL);
+    stats->floor = lqi_min64(position.newest.floor, last_id);
+    stats->delivered = lqi_min64(position.newest.delivered, last_id);
+    stats->window = position.window;
+    stats->saved_time_us = position.newest.time_us;
+    stats->ready = last_id - stats->floor - lqi_min64(settled, last_id - stats->floor);
+    lqi_position_close(&position);
+    return err;
+}
+
+static int consumer_stats(const struct lqi_view *view, const char *name, lq_consumer_stats *stats)
+{
+    const struct lqi_consumer_slot *slot = view->log.shared ? lqi_consumers_find(view->log.shared, name) : NULL;
+
+    *stats = (lq_consumer_stats){.size = sizeof *stats};
+    snprintf(stats->name, sizeof stats->name, "%s", name);
+    if (slot && atomic_load(&slot->state) == LQI_CONSUMER_USED) {
+        consumer_from_memory(&view->log, slot, stats);
+        return LQ_OK;
+    }
+    return consumer_from_file(view, name, stats);
+}
+
+int lq_get_consumer_stats(lq_queue *queue, const char *name, lq_consumer_stats *stats_out)
+{
+    lq_consumer_stats stats;
+    struct lqi_view view;
+    int err = lqi_queue_check(queue, false);
+    if (!err) err = lqi_name_check(name);
+    if (err) return err;
+    if (!stats_out) return lqi_fail(LQ_EINVAL, "lq_get_consumer_stats: stats_out is NULL");
+    err = lqi_view_open(&view, queue);
+    if (err) return err;
+    err = consumer_stats(&view, name, &stats);
+    lqi_view_close(&view);
+    return err ? err : give(stats_out, &stats, sizeof stats, "lq_consumer_stats");
+}
+
+static int tell_consumers(const struct lqi_view *view, lq_consumer_callback *each, void *context)
+{
+    char (*names)[LQ_NAME_MAX + 1];
+    size_t count;
+    int stopped = 0;
+    int err = lqi_position_list(view->queue->io, view->queue->consumers_dir, &names, &count);
+    if (err) return err;
+
+    for (size_t i = 0; i < count && !stopped; i++) {
+        lq_consumer_stats stats;
+        int code = consumer_stats(view, names[i], &stats);
+        if (code != LQ_ENOTFOUND) stopped = each(context, code, &stats); /* else it was deleted meanwhile */
+    }
+    free(names);
+    return stopped;
+}
+
+int lq_each_consumer(lq_queue *queue, lq_consumer_callback *each, void *context)
+{
+    struct lqi_view view;
+    int err = lqi_queue_check(queue, false);
+    if (err) return err;
+    if (!each) return lqi_fail(LQ_EINVAL, "lq_each_consumer: the callback is NULL");
+    err = lqi_view_open(&view, queue);
+    if (err) return err;
+    err = tell_consumers(&view, each, context);
+    lqi_view_close(&view);
+    return err;
+}
+
+/* ---- segments ----------------------------------------------------------- */
+
+/* What the index and the next segment do not tell of one that is still written: read its records' headers. */
+static void walk_open_segment(const struct lqi_log *log, const struct lqi_segment *segment, lq_segment *out)
+{
+    uint64_t room = (segment->file_size - LQI_SEGMENT_HEADER) & ~(uint64_t)7;
+    uint64_t limit = lqi_min64(lqi_log_visible(log), segment->head.position + room);
+    struct lqi_scan scan;
+
+    lqi_scan_init(&scan, log, LQI_SCAN_BLOCK);
+    scan.heads_only = true;
+    lqi_scan_start(&scan, segment->head.position, segment->head.first_id);
+    for (;;) {
+        int err = lqi_scan_next(&scan, limit);
+        if (err == LQI_HOLE) continue;
+        if (err) break;
+        if (!out->first_time_us) out->first_time_us = scan.record.time_us;
+        out->last_time_us = scan.record.time_us;
+        out->last_id = scan.next_id - 1;
+    }
+    out->bytes = lqi_max64(limit, segment->head.position) - segment->head.position;
+    lqi_scan_release(&scan);
+}
+
+static void describe_segment(const struct lqi_log *log, uint64_t first_id, lq_segment *out)
+{
+    struct lqi_segment segment;
+
+    out->code = lqi_segment_open(&segment, log->io, log->log_dir, first_id, log->uuid, false);
+    if (out->code) return;
+    out->position = segment.head.position;
+    out->file_bytes = segment.file_size;
+    out->sealed = segment.sealed;
+    if (segment.sealed) {
+        out->last_id = segment.end.next_id - 1;
+        out->bytes = segment.end.end - segment.head.position;
+        out->first_time_us = segment.end.first_time_us;
+        out->last_time_us = segment.end.last_time_us;
+    } else {
+        walk_open_segment(log, &segment, out);
+    }
+    lqi_segment_close(&segment);
+}
+
+static int tell_segments(const struct lqi_log *log, lq_segment_callback *each, void *context)
+{
+    uint64_t *ids;
+    size_t count;
+    int stopped = 0;
+    int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
+    if (err) return err;
+
+    for (size_t i = 0; i < count && !stopped; i++) {
+        char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+        lqi_segment_name(name, ids[i]);
+        snprintf(shown, sizeof shown, "log/%s", name);
+        lq_segment segment = {.size = sizeof segment, .file = shown, .first_id = ids[i], .last_id = ids[i] - 1};
+        describe_segment(log, ids[i], &segment);
+        if (segment.code != LQ_ENOTFOUND) stopped = each(context, &segment); /* else it was deleted meanwhile */
+    }
+    free(ids);
+    return stopped;
+}
+
+int lq_each_segment(lq_queue *queue, lq_segment_callback *each, void *context)
+{
+    struct lqi_view view;
+    int err = lqi_queue_check(queue, false);
+    if (err) return err;
+    if (!each) return lqi_fail(LQ_EINVAL, "lq_each_segment: the callback is NULL");
+    err = lqi_view_open(&view, queue);
+    if (err) return err;
+    err = tell_segments(&view.log, each, context);
+    lqi_view_close(&view);
+    return err;
+}

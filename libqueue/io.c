@@ -1,0 +1,61 @@
+/* Files that know their names: an errno becomes a code and a text here. */
+#include "io.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+int lqi_file_open(struct lqi_file *file, const struct lqi_io *io, int dir, const char *name, const char *shown,
+                  int flags, uint32_t mode)
+{
+    file->io = io;
+    file->fd = -1;
+    snprintf(file->name, sizeof file->name, "%s", shown);
+    int error = io->open(io, dir, name, flags, mode, &file->fd);
+    return error ? lqi_fail_errno(error, flags & LQI_OPEN_NEW ? "create" : "open", file->name, -1) : LQ_OK;
+}
+
+void lqi_file_close(struct lqi_file *file)
+{
+    if (file->fd >= 0) file->io->close(file->io, file->fd);
+    file->fd = -1;
+}
+
+int lqi_file_read(const struct lqi_file *file, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    int error = file->io->read(file->io, file->fd, offset, data, size, got_out);
+    return error ? lqi_fail_errno(error, "read", file->name, (int64_t)offset) : LQ_OK;
+}
+
+int lqi_file_write(const struct lqi_file *file, uint64_t offset, const void *data, size_t size)
+{
+    int error = file->io->write(file->io, file->fd, offset, data, size);
+    return error ? lqi_fail_errno(error, "write", file->name, (int64_t)offset) : LQ_OK;
+}
+
+int lqi_file_sync(const struct lqi_file *file)
+{
+    int error = file->io->sync(file->io, file->fd);
+    return error ? lqi_fail_errno(error, "sync", file->name, -1) : LQ_OK;
+}
+
+int lqi_file_truncate(const struct lqi_file *file, uint64_t size)
+{
+    int error = file->io->truncate(file->io, file->fd, size);
+    return error ? lqi_fail_errno(error, "cut", file->name, (int64_t)size) : LQ_OK;
+}
+
+int lqi_file_allocate(const struct lqi_file *file, uint64_t size)
+{
+    int error = file->io->allocate(file->io, file->fd, size);
+    if (error == EOPNOTSUPP) return LQ_OK;
+    return error ? lqi_fail_errno(error, "allocate", file->name, (int64_t)size) : LQ_OK;
+}
+
+int lqi_file_size(const struct lqi_file *file, uint64_t *size_out)
+{
+    struct lqi_io_stat stat;
+    int error = file->io->stat(file->io, file->fd, &stat);
+    if (error) return lqi_fail_errno(error, "stat", file->name, -1);
+    *size_out = stat.size;
+    return LQ_OK;
+}

@@ -1,0 +1,439 @@
+/* Offset files: written by small checksummed writes, read back suspiciously. */
+#include "position.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bytes.h"
+#include "checksum.h"
+#include "publish.h"
+#include "stamp.h"
+
+#define COPY_SIZE 512u
+#define WINDOW_MIN 64u
+#define WINDOW_MAX 16777216u
+#define ID_END ((uint64_t)1 << 63)
+#define WORDS LQI_POSITION_BLOCK_WORDS
+#define BATCH 16u /* blocks read or written in one call */
+
+static const struct lqi_stamp stamp = {"LQpos\r\n\0", LQI_POSITION_VERSION, COPY_SIZE};
+
+/* ---- names ------------------------------------------------------------- */
+
+static bool is_letter_or_digit(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+static bool is_name(const char *name, size_t size)
+{
+    if (size == 0 || size > LQ_NAME_MAX || name[0] == '.' || name[0] == '-') return false;
+    for (size_t i = 0; i < size; i++)
+        if (!is_letter_or_digit(name[i]) && name[i] != '.' && name[i] != '_' && name[i] != '-') return false;
+    return true;
+}
+
+int lqi_name_check(const char *name)
+{
+    if (!name) return lqi_fail(LQ_EINVAL, "the name is NULL");
+    if (is_name(name, strnlen(name, LQ_NAME_MAX + 1))) return LQ_OK;
+    return lqi_fail(LQ_ENAME, "'%.*s' is not a name: 1 to %d of A-Z a-z 0-9 . _ -, not starting with . or -",
+                    LQ_NAME_MAX + 1, name, LQ_NAME_MAX);
+}
+
+static void file_name(char name[LQI_POSITION_NAME_SIZE], const char *consumer)
+{
+    snprintf(name, LQI_POSITION_NAME_SIZE, "%.*s.pos", LQ_NAME_MAX, consumer);
+}
+
+#define SHOWN_SIZE (LQI_POSITION_NAME_SIZE + 16)
+
+static void shown_name(char shown[SHOWN_SIZE], const char *consumer)
+{
+    snprintf(shown, SHOWN_SIZE, "consumers/%.*s.pos", LQ_NAME_MAX, consumer);
+}
+
+/* ---- fixed part -------------------------------------------------------- */
+
+static uint32_t block_count_of(uint32_t window)
+{
+    return window / WORDS + 2;
+}
+
+static uint64_t file_size_of(uint32_t window)
+{
+    return LQI_POSITION_BLOCKS_AT + (uint64_t)block_count_of(window) * LQI_POSITION_BLOCK;
+}
+
+static void fixed_encode(uint8_t *bytes, const char *consumer, const uint8_t uuid[16], uint32_t window, int64_t created_us)
+{
+    lqi_stamp_begin(bytes, &stamp, uuid);
+    lqi_put32(bytes + 40, window);
+    lqi_put32(bytes + 44, block_count_of(window));
+    lqi_put64(bytes + 48, (uint64_t)created_us);
+    memcpy(bytes + 56, consumer, strlen(consumer));
+    lqi_stamp_end(bytes, &stamp);
+}
+
+/* Fills window, block_count and damaged_copy of *position; its name and uuid are those to be expected. */
+static int fixed_decode(const uint8_t *bytes, size_t size, struct lqi_position *position)
+{
+    const char *shown = position->file.name;
+    char name[LQ_NAME_MAX + 4] = {0};
+    const uint8_t *copy;
+
+    int err = lqi_stamp_find(bytes, size, &stamp, position->uuid, shown, &copy, &position->damaged_copy);
+    if (err) return err;
+
+    memcpy(name, position->consumer, sizeof position->consumer);
+    if (memcmp(copy + 56, name, sizeof name) != 0)
+        return lqi_fail(LQ_ECORRUPT, "%s at byte %td: belongs to another consumer", shown, copy - bytes + 56);
+    position->window = lqi_get32(copy + 40);
+    position->block_count = lqi_get32(copy + 44);
+    if (position->window < WINDOW_MIN || position->window > WINDOW_MAX ||
+        position->block_count != block_count_of(position->window))
+        return lqi_fail(LQ_ECORRUPT, "%s at byte %td: a window of %u in %u blocks makes no sense", shown,
+                        copy - bytes + 40, position->window, position->block_count);
+    return LQ_OK;
+}
+
+/* ---- commit entries ---------------------------------------------------- */
+
+static void entry_encode(uint8_t bytes[LQI_POSITION_ENTRY], const struct lqi_position_entry *entry, const uint8_t uuid[16])
+{
+    lqi_put64(bytes, entry->sequence);
+    lqi_put64(bytes + 8, entry->floor);
+    lqi_put64(bytes + 16, entry->delivered);
+    lqi_put64(bytes + 24, entry->position);
+    lqi_put64(bytes + 32, entry->durable);
+    lqi_put64(bytes + 40, entry->durable_id);
+    lqi_put64(bytes + 48, (uint64_t)entry->time_us);
+    lqi_put64(bytes + 56, lqi_checksum_at(bytes, 56, lqi_get64(uuid)));
+}
+
+static bool entry_makes_sense(const struct lqi_position_entry *entry, uint32_t window)
+{
+    return entry->sequence != 0 && entry->delivered < ID_END && entry->floor <= entry->delivered &&
+           entry->delivered - entry->floor <= window;
+}
+
+static bool entry_decode(const uint8_t bytes[LQI_POSITION_ENTRY], unsigned slot, const struct lqi_position *position,
+                         struct lqi_position_entry *entry_out)
+{
+    struct lqi_position_entry entry = {
+        .sequence = lqi_get64(bytes),
+        .floor = lqi_get64(bytes + 8),
+        .delivered = lqi_get64(bytes + 16),
+        .position = lqi_get64(bytes + 24),
+        .durable = lqi_get64(bytes + 32),
+        .durable_id = lqi_get64(bytes + 40),
+        .time_us = (int64_t)lqi_get64(bytes + 48),
+    };
+
+    if (lqi_get64(bytes + 56) != lqi_checksum_at(bytes, 56, lqi_get64(position->uuid))) return false;
+    if (entry.sequence % LQI_POSITION_ENTRIES != slot || !entry_makes_sense(&entry, position->window)) return false;
+    *entry_out = entry;
+    return true;
+}
+
+static bool all_zero(const uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i]) return false;
+    return true;
+}
+
+/* `bytes` are those of the whole ring of entries. */
+static int entries_decode(const uint8_t *bytes, struct lqi_position *position)
+{
+    struct lqi_position_entry entry;
+
+    for (unsigned slot = 0; slot < LQI_POSITION_ENTRIES; slot++) {
+        const uint8_t *at = bytes + slot * LQI_POSITION_ENTRY;
+        if (!entry_decode(at, slot, position, &entry)) {
+            if (!all_zero(at, LQI_POSITION_ENTRY)) position->damaged_entries++;
+        } else if (entry.sequence > position->newest.sequence) {
+            position->newest = entry;
+        }
+    }
+    if (position->newest.sequence) return LQ_OK;
+    return lqi_fail(LQ_ECORRUPT, "%s at byte %d: no valid entry", position->file.name, LQI_POSITION_ENTRIES_AT);
+}
+
+/* ---- create, open, close ----------------------------------------------- */
+
+int lqi_position_create(const struct lqi_io *io, int consumers_dir, const char *consumer, const uint8_t uuid[16],
+                        uint32_t window, const struct lqi_position_entry *first, uint32_t mode)
+{
+    char name[LQI_POSITION_NAME_SIZE], shown[SHOWN_SIZE];
+    uint8_t bytes[LQI_POSITION_BLOCKS_AT] = {0};
+    struct lqi_position_entry entry = *first;
+
+    int err = lqi_name_check(consumer);
+    if (err) return err;
+    assert(window >= WINDOW_MIN && window <= WINDOW_MAX);
+    entry.sequence = 1;
+    assert(entry_makes_sense(&entry, window));
+
+    fixed_encode(bytes, consumer, uuid, window, first->time_us);
+    entry_encode(bytes + LQI_POSITION_ENTRIES_AT + LQI_POSITION_ENTRY, &entry, uuid);
+    file_name(name, consumer);
+    shown_name(shown, consumer);
+    return lqi_publish(io, consumers_dir, &(struct lqi_publication){
+        .name = name,
+        .shown = shown,
+        .mode = mode,
+        .bytes = bytes,
+        .size = sizeof bytes,
+        .file_size = file_size_of(window),
+    });
+}
+
+static int read_fixed(struct lqi_position *position)
+{
+    uint8_t bytes[LQI_POSITION_BLOCKS_AT];
+    uint64_t file_size;
+    size_t got;
+
+    int err = lqi_file_read(&position->file, 0, bytes, sizeof bytes, &got);
+    if (err) return err;
+    err = fixed_decode(bytes, got, position);
+    if (err) return err;
+    err = lqi_file_size(&position->file, &file_size);
+    if (err) return err;
+    if (got < sizeof bytes || file_size < file_size_of(position->window))
+        return lqi_fail(LQ_ECORRUPT, "%s at byte %" PRIu64 ": the file ends, it should have %" PRIu64 " bytes",
+                        position->file.name, file_size, file_size_of(position->window));
+    return entries_decode(bytes + LQI_POSITION_ENTRIES_AT, position);
+}
+
+int lqi_position_open(struct lqi_position *position, const struct lqi_io *io, int consumers_dir, const char *consumer,
+                      const uint8_t uuid[16], bool writable)
+{
+    char name[LQI_POSITION_NAME_SIZE], shown[SHOWN_SIZE];
+    int err;
+
+    *position = (struct lqi_position){.file = LQI_FILE_NONE, .damaged_copy = -1};
+    err = lqi_name_check(consumer);
+    if (err) goto done;
+    memcpy(position->uuid, uuid, sizeof position->uuid);
+    memcpy(position->consumer, consumer, strlen(consumer));
+    file_name(name, consumer);
+    shown_name(shown, consumer);
+
+    err = lqi_file_open(&position->file, io, consumers_dir, name, shown, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
+    if (err) goto done;
+    err = read_fixed(position);
+
+done:
+    if (err) lqi_position_close(position);
+    return err;
+}
+
+void lqi_position_close(struct lqi_position *position)
+{
+    lqi_file_close(&position->file);
+}
+
+/* ---- the window: blocks of words --------------------------------------- */
+
+/* A run of blocks that are neighbours on the log's line of ids and in the file: it ends
+ * where the ring of slots turns. */
+struct run {
+    uint64_t number; /* of the first block: its first id / WORDS */
+    uint32_t count;
+};
+
+static struct run run_from(const struct lqi_position *position, uint64_t number, uint64_t last)
+{
+    uint64_t before_turn = position->block_count - number % position->block_count;
+    uint64_t count = lqi_min64(lqi_min64(before_turn, BATCH), last - number + 1);
+    return (struct run){number, (uint32_t)count};
+}
+
+static uint64_t block_offset(const struct lqi_position *position, uint64_t number)
+{
+    return LQI_POSITION_BLOCKS_AT + number % position->block_count * LQI_POSITION_BLOCK;
+}
+
+static uint64_t block_check(const uint8_t *block, uint64_t first_id, const uint8_t uuid[16])
+{
+    return lqi_checksum_at(block + 16, LQI_POSITION_BLOCK - 16, first_id ^ lqi_get64(uuid));
+}
+
+enum block_state { BLOCK_THERE, BLOCK_ABSENT, BLOCK_DAMAGED };
+
+/* Is the block of this number in its slot? An older one, which was there before, is absence. */
+static enum block_state block_state(const struct lqi_position *position, const uint8_t *block, uint64_t number)
+{
+    uint64_t first_id = lqi_get64(block);
+
+    if (lqi_get64(block + 8) != block_check(block, first_id, position->uuid))
+        return all_zero(block, LQI_POSITION_BLOCK) ? BLOCK_ABSENT : BLOCK_DAMAGED;
+    if (first_id % WORDS != 0 || first_id / WORDS % position->block_count != number % position->block_count)
+        return BLOCK_DAMAGED;
+    return first_id == number * WORDS ? BLOCK_THERE : BLOCK_ABSENT;
+}
+
+static bool in_window(const struct lqi_position_entry *entry, uint64_t id)
+{
+    return id > entry->floor && id <= entry->delivered;
+}
+
+static void load_block(const struct lqi_position *position, const uint8_t *block, lqi_word_put *each, void *context)
+{
+    uint64_t first_id = lqi_get64(block);
+
+    for (unsigned i = 0; i < WORDS; i++) {
+        uint32_t word = lqi_get32(block + 16 + i * 4);
+        if (word && in_window(&position->newest, first_id + i)) each(context, first_id + i, word);
+    }
+}
+
+int lqi_position_load(struct lqi_position *position, lqi_word_put *each, void *context, uint32_t *damaged_out)
+{
+    const struct lqi_position_entry *newest = &position->newest;
+    uint8_t blocks[BATCH * LQI_POSITION_BLOCK];
+    uint64_t number = (newest->floor + 1) / WORDS, last = newest->delivered / WORDS;
+    uint32_t damaged = 0;
+    size_t got;
+
+    /* At most window / WORDS + 2 of them: entry_makes_sense(). */
+    while (newest->floor < newest->delivered && number <= last) {
+        struct run run = run_from(position, number, last);
+        uint64_t offset = block_offset(position, number);
+
+        int err = lqi_file_read(&position->file, offset, blocks, run.count * LQI_POSITION_BLOCK, &got);
+        if (err) return err;
+        if (got < run.count * LQI_POSITION_BLOCK)
+            return lqi_fail(LQ_ECORRUPT, "%s at byte %" PRIu64 ": the file was cut", position->file.name, offset + got);
+        for (uint32_t i = 0; i < run.count; i++) {
+            const uint8_t *block = blocks + i * LQI_POSITION_BLOCK;
+            enum block_state state = block_state(position, block, number + i);
+            if (state == BLOCK_THERE) load_block(position, block, each, context);
+            damaged += state == BLOCK_DAMAGED;
+        }
+        number += run.count;
+    }
+    if (damaged_out) *damaged_out = damaged;
+    return LQ_OK;
+}
+
+static void block_encode(uint8_t *block, uint64_t number, const struct lqi_position_entry *entry, const uint8_t uuid[16],
+                         lqi_word_get *word_of, void *context)
+{
+    uint64_t first_id = number * WORDS;
+
+    for (unsigned i = 0; i < WORDS; i++) {
+        uint32_t word = in_window(entry, first_id + i) ? word_of(context, first_id + i) : 0;
+        lqi_put32(block + 16 + i * 4, word);
+    }
+    lqi_put64(block, first_id);
+    lqi_put64(block + 8, block_check(block, first_id, uuid));
+}
+
+static int save_blocks(const struct lqi_position *position, const struct lqi_position_entry *entry, uint64_t low,
+                       uint64_t high, lqi_word_get *word_of, void *context)
+{
+    uint8_t blocks[BATCH * LQI_POSITION_BLOCK];
+    uint64_t number = low / WORDS, last = high / WORDS;
+
+    while (low <= high && number <= last) {
+        struct run run = run_from(position, number, last);
+
+        for (uint32_t i = 0; i < run.count; i++)
+            block_encode(blocks + i * LQI_POSITION_BLOCK, number + i, entry, position->uuid, word_of, context);
+        int err = lqi_file_write(&position->file, block_offset(position, number), blocks, run.count * LQI_POSITION_BLOCK);
+        if (err) return err;
+        number += run.count;
+    }
+    return LQ_OK;
+}
+
+int lqi_position_save(struct lqi_position *position, const struct lqi_position_entry *entry, uint64_t low, uint64_t high,
+                      lqi_word_get *word_of, void *context)
+{
+    uint8_t bytes[LQI_POSITION_ENTRY];
+    struct lqi_position_entry next = *entry;
+
+    next.sequence = position->newest.sequence + 1;
+    assert(entry_makes_sense(&next, position->window));
+
+    /* Outside the window no word means anything, and two blocks could claim one slot. */
+    low = lqi_max64(low, next.floor + 1);
+    high = lqi_min64(high, next.delivered);
+    int err = save_blocks(position, &next, low, high, word_of, context);
+    if (err) return err;
+
+    entry_encode(bytes, &next, position->uuid);
+    uint64_t slot = next.sequence % LQI_POSITION_ENTRIES;
+    err = lqi_file_write(&position->file, LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY, bytes, sizeof bytes);
+    if (err) return err;
+    position->newest = next;
+    return LQ_OK;
+}
+
+/* ---- list, delete ------------------------------------------------------ */
+
+struct listing {
+    char (*names)[LQ_NAME_MAX + 1];
+    size_t count, room;
+    bool no_memory;
+};
+
+static int list_one(void *context, const char *name)
+{
+    struct listing *listing = context;
+    size_t size = strlen(name);
+
+    if (size < 4 || strcmp(name + size - 4, ".pos") != 0 || !is_name(name, size - 4)) return 0;
+    if (listing->count == listing->room) {
+        size_t room = listing->room ? listing->room * 2 : 16;
+        void *names = realloc(listing->names, room * sizeof *listing->names);
+        listing->no_memory = !names;
+        if (!names) return 1;
+        listing->names = names;
+        listing->room = room;
+    }
+    memset(listing->names[listing->count], 0, sizeof *listing->names);
+    memcpy(listing->names[listing->count], name, size - 4);
+    listing->count++;
+    return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+int lqi_position_list(const struct lqi_io *io, int consumers_dir, char (**names_out)[LQ_NAME_MAX + 1], size_t *count_out)
+{
+    struct listing listing = {0};
+
+    int error = io->dir_list(io, consumers_dir, list_one, &listing);
+    if (error || listing.no_memory) {
+        free(listing.names);
+        return listing.no_memory ? lqi_fail(LQ_ENOMEM, "consumers: no memory to list %zu names", listing.count)
+                                 : lqi_fail_errno(error, "list", "consumers", -1);
+    }
+    if (listing.count > 1) qsort(listing.names, listing.count, sizeof *listing.names, by_name);
+    *names_out = listing.names;
+    *count_out = listing.count;
+    return LQ_OK;
+}
+
+int lqi_position_delete(const struct lqi_io *io, int consumers_dir, const char *consumer)
+{
+    char name[LQI_POSITION_NAME_SIZE], shown[SHOWN_SIZE];
+
+    int err = lqi_name_check(consumer);
+    if (err) return err;
+    file_name(name, consumer);
+    shown_name(shown, consumer);
+    int error = io->unlink(io, consumers_dir, name);
+    if (error) return lqi_fail_errno(error, "delete", shown, -1);
+    error = io->dir_sync(io, consumers_dir);
+    return error ? lqi_fail_errno(error, "sync the directory of", shown, -1) : LQ_OK;
+}

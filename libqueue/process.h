@@ -1,0 +1,25 @@
+/* What a process must remember across fork: its open queues.
+ *
+ * A child inherits descriptors, and with the descriptor of `meta` the locks that prove
+ * its parent alive. So in the child, at once, those descriptors are closed
+ * and the handles marked as the parent's. */
+#ifndef LQI_PROCESS_H
+#define LQI_PROCESS_H
+
+#include <stdatomic.h>
+
+#include "io.h"
+
+struct lqi_forkable {
+    struct lqi_file *lock_file;  /* whose descriptor the child must not keep */
+    _Atomic int forked;          /* set in the child */
+    struct lqi_forkable *next;
+};
+
+int lqi_process_add(struct lqi_forkable *queue); /* LQ_ENOMEM */
+void lqi_process_remove(struct lqi_forkable *queue);
+
+/* Called in the child, after the queues were marked; for the service thread, which is not there. One only. */
+void lqi_process_on_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+#endif

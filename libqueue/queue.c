@@ -1,0 +1,460 @@
+/* Opening and closing: ties the parts together.
+ *
+ * Every opener takes the open lock for a moment. The first one of a population (no handle lives):
+ *
+ *   1 maps the old `shared`, if it is of this boot and was not closed cleanly
+ *   2 brings the log into the files, cuts a torn tail, syncs       (recover.c)
+ *   3 brings the consumers' state into their offset files, syncs   (consumers.c)
+ *   4 sets `shared` up anew, in place, and only then calls it ready
+ *
+ * Dying anywhere before 4 leaves everything for the next opener to do again; in 4, the files have it all.
+ *
+ * The last one to close writes everything to the files, ends the log with a mark, so that
+ * nothing before it can be taken for a torn tail, syncs, and calls `shared` clean. */
+#include "queue.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "bytes.h"
+
+#define OPEN_PATIENCE_US 10000000
+
+/* ---- small things ------------------------------------------------------- */
+
+int lqi_queue_check(const lq_queue *queue, bool writing)
+{
+    if (!queue) return lqi_fail(LQ_EINVAL, "the queue is NULL");
+    if (atomic_load_explicit(&queue->forkable.forked, memory_order_relaxed))
+        return lqi_fail(LQ_EFORKED, "this handle was opened by the parent of this process: open the queue anew");
+    if (writing && (queue->flags & LQ_READ_ONLY)) return lqi_fail(LQ_EREADONLY, "the queue was opened to read only");
+    return LQ_OK;
+}
+
+int lqi_take_options(void *ours, size_t size, const void *theirs, const char *what)
+{
+    size_t given;
+    memset(ours, 0, size);
+    if (!theirs) return LQ_OK;
+    memcpy(&given, theirs, sizeof given);
+    if (given < sizeof given || given > 4096) return lqi_fail(LQ_EINVAL, "%s: `size` is %zu, set it to sizeof", what, given);
+    for (size_t i = size; i < given; i++)
+        if (((const uint8_t *)theirs)[i]) return lqi_fail(LQ_EINVAL, "%s: an option is set that this library does not know", what);
+    memcpy(ours, theirs, given < size ? given : size);
+    return LQ_OK;
+}
+
+static void nap(void)
+{
+    struct timespec moment = {0, 1000000};
+    nanosleep(&moment, NULL);
+}
+
+static int lock_open(lq_queue *queue)
+{
+    int64_t until = lqi_now_us() + OPEN_PATIENCE_US;
+    for (;;) {
+        int error = queue->io->lock(queue->io, queue->meta_file.fd, LQI_BYTE_OPEN);
+        if (!error) return LQ_OK;
+        if (error != EAGAIN && error != EACCES) return lqi_fail_errno(error, "lock", LQI_META_NAME, -1);
+        if (lqi_now_us() > until)
+            return lqi_fail(LQ_EBUSY, "another process has been opening or closing this queue for 10 s: is it stopped?");
+        nap();
+    }
+}
+
+static void unlock_open(lq_queue *queue)
+{
+    queue->io->unlock(queue->io, queue->meta_file.fd, LQI_BYTE_OPEN);
+}
+
+/* Does any other handle live, of any process? */
+static int others_live(lq_queue *queue, bool *live_out)
+{
+    int error = queue->io->locked(queue->io, queue->meta_file.fd, LQI_BYTE_HANDLE, LQI_HANDLES_MAX, live_out);
+    return error ? lqi_fail_errno(error, "look at the locks of", LQI_META_NAME, -1) : LQ_OK;
+}
+
+/* ---- the directory ------------------------------------------------------ */
+
+static int first_foreign(void *context, const char *name)
+{
+    (void)context;
+    if (strcmp(name, "log") == 0 || strcmp(name, "consumers") == 0) return 0;
+    size_t length = strlen(name);
+    return !(length > 4 && strcmp(name + length - 4, ".new") == 0); /* a half-made meta */
+}
+
+static int some_segment(void *context, const char *name)
+{
+    uint64_t id;
+    (void)context;
+    return lqi_segment_name_parse(name, &id);
+}
+
+/* A directory without meta may become a queue if nothing else is in it. */
+static int check_empty(lq_queue *queue, const char *path)
+{
+    int log_dir;
+    int stopped = queue->io->dir_list(queue->io, queue->dir, first_foreign, NULL);
+    if (stopped) return lqi_fail(LQ_ENOTQUEUE, "%s is not a queue: it has no file '" LQI_META_NAME "', but others", path);
+    if (queue->io->dir_open(queue->io, queue->dir, "log", &log_dir)) return LQ_OK;
+    stopped = queue->io->dir_list(queue->io, log_dir, some_segment, NULL);
+    queue->io->close(queue->io, log_dir);
+    return stopped ? lqi_fail(LQ_ECORRUPT, "%s: the file '" LQI_META_NAME "' is missing, but there are log files", path) : LQ_OK;
+}
+
+static int make_dir(lq_queue *queue, int parent, const char *name, uint32_t mode)
+{
+    int error = queue->io->dir_make(queue->io, parent, name, mode | (mode & 0444) >> 2);
+    return error && error != EEXIST ? lqi_fail_errno(error, "make directory", name, -1) : LQ_OK;
+}
+
+static int sync_parent(lq_queue *queue)
+{
+    int parent;
+    int error = queue->io->dir_open(queue->io, queue->dir, "..", &parent);
+    if (!error) {
+        error = queue->io->dir_sync(queue->io, parent);
+        queue->io->close(queue->io, parent);
+    }
+    return error && error != EACCES ? lqi_fail_errno(error, "sync", "the queue's parent directory", -1) : LQ_OK;
+}
+
+static int make_queue(lq_queue *queue, const char *path, const lq_options *asked)
+{
+    struct lqi_meta meta = {.created_us = queue->io->wall_us(queue->io)};
+    int err = lqi_options_complete(asked, &meta.options);
+    if (!err) err = check_empty(queue, path);
+    if (err) return err;
+    int error = queue->io->random(queue->io, meta.uuid, sizeof meta.uuid);
+    if (error) return lqi_fail_errno(error, "get random bytes for", path, -1);
+
+    err = make_dir(queue, queue->dir, "log", meta.options.mode);
+    if (!err) err = make_dir(queue, queue->dir, "consumers", meta.options.mode);
+    if (!err) err = lqi_meta_create(queue->io, queue->dir, &meta); /* last: with it, it is a queue */
+    if (!err) err = sync_parent(queue);
+    return err;
+}
+
+static int open_dir(lq_queue *queue, const char *path, const lq_options *asked)
+{
+    bool may_make = !(asked->flags & (LQ_READ_ONLY | LQ_NO_CREATE)), shared;
+    int error = queue->io->dir_open(queue->io, -1, path, &queue->dir);
+
+    if (error == ENOENT && may_make) {
+        struct lq_options complete;
+        int err = lqi_options_complete(asked, &complete); /* before anything is made */
+        if (!err) err = make_dir(queue, -1, path, complete.mode);
+        if (err) return err;
+        error = queue->io->dir_open(queue->io, -1, path, &queue->dir);
+    }
+    if (error) return lqi_fail_errno(error, "open queue", path, -1);
+    error = queue->io->dir_shared(queue->io, queue->dir, &shared);
+    if (error) return lqi_fail_errno(error, "look at the file system of", path, -1);
+    return shared ? LQ_OK : lqi_fail(LQ_EUNSUPPORTED, "%s is on a network file system, where locks and memory are not shared", path);
+}
+
+static int open_part(lq_queue *queue, const char *name, int *dir_out)
+{
+    int error = queue->io->dir_open(queue->io, queue->dir, name, dir_out);
+    if (error == ENOENT) return lqi_fail(LQ_ECORRUPT, "the queue's directory '%s' is missing", name);
+    return error ? lqi_fail_errno(error, "open", name, -1) : LQ_OK;
+}
+
+static int open_files(lq_queue *queue, const char *path, const lq_options *asked)
+{
+    bool writable = !(asked->flags & LQ_READ_ONLY);
+    struct lqi_trim trim;
+    int err = open_dir(queue, path, asked);
+    if (err) return err;
+
+    err = lqi_meta_open(queue->io, queue->dir, writable, &queue->meta_file, &queue->meta, &trim);
+    if (err == LQ_ENOTFOUND && writable && !(asked->flags & LQ_NO_CREATE)) {
+        err = make_queue(queue, path, asked);
+        if (!err) err = lqi_meta_open(queue->io, queue->dir, writable, &queue->meta_file, &queue->meta, &trim);
+    } else if (err == LQ_ENOTFOUND) {
+        err = check_empty(queue, path);
+        if (!err) err = lqi_fail(LQ_ENOTQUEUE, "%s is not a queue: it has no file '" LQI_META_NAME "'", path);
+    }
+    if (!err) err = lqi_options_match(asked, &queue->meta.options);
+    if (!err) err = open_part(queue, "log", &queue->log.log_dir);
+    if (!err) err = open_part(queue, "consumers", &queue->consumers_dir);
+    return err;
+}
+
+/* ---- setting up --------------------------------------------------------- */
+
+static void bind(lq_queue *queue)
+{
+    struct lqi_log *log = &queue->log;
+
+    log->io = queue->io;
+    memcpy(log->uuid, queue->meta.uuid, sizeof log->uuid);
+    log->options = queue->meta.options;
+    log->meta_file = &queue->meta_file;
+    log->shared = queue->map.head;
+    log->state = queue->map.head ? &queue->map.head->log : NULL;
+    if (log->state) lqi_shared_ring(&queue->map, &log->ring);
+    queue->consumers = (struct lqi_consumers){log, &queue->map, &queue->meta_file, queue->consumers_dir};
+}
+
+/* The log state of a new population, from what the files have. */
+static void set_state(struct lqi_log *log, const struct lqi_found *found)
+{
+    struct lqi_log_state *state = log->state;
+    struct lqi_span *span = &state->spans[1]; /* number 1 */
+    struct lqi_tail *tail = &state->tails[0];
+    bool open = found->any_segment && found->usable;
+
+    span->first_id = open ? found->last.first_id : found->next_id;
+    atomic_store(&span->position, open ? found->last.position : found->end);
+    atomic_store(&span->salt, open ? found->last.salt : 0);
+    span->limit = open ? span->position + lqi_max64(lqi_segment_capacity(&log->options), found->end - found->last.position) : found->end;
+    span->first_time_us = found->first_time_us;
+    span->sealed = !open;
+    memcpy(span->index, found->index, sizeof span->index);
+    *tail = (struct lqi_tail){
+        .end = found->end, .next_id = found->next_id, .time_us = found->time_us, .span = 1,
+        .index_count = found->index_count, .indexed = found->indexed, .mark = found->mark, .direct = found->end,
+    };
+    atomic_store(&state->append_span, 1);
+    atomic_store(&state->write_span, 1);
+    atomic_store(&state->written, found->end);
+    atomic_store(&state->synced, found->end);
+    atomic_store(&state->synced_id, found->next_id - 1);
+    atomic_store(&state->ring.appended, found->end);
+    atomic_store(&state->ring.reserved, found->end);
+    atomic_store(&state->ring.ring_from, found->end);
+    atomic_store(&state->first_id, found->first_id);
+    atomic_store(&state->first_position, found->first_position);
+    atomic_store(&state->second_id, found->second_id);
+}
+
+/* What dead processes of this boot left; NULL in `*old` when there is nothing to be had from them. */
+static int attach_old(lq_queue *queue, struct lqi_shared_map *old)
+{
+    int err = lqi_shared_attach(old, queue->io, queue->dir, queue->meta.uuid, true);
+    if (err == LQ_ENOTFOUND || err == LQ_ECORRUPT) return LQ_OK;
+    if (!err && atomic_load(&old->head->clean)) lqi_shared_detach(old);
+    return err;
+}
+
+static int find_promise(lq_queue *queue, struct lqi_shared_map *old, struct lqi_promise *promise)
+{
+    struct lqi_position_entry entry;
+    int err = lqi_consumers_promise(queue->io, queue->consumers_dir, queue->meta.uuid, &entry);
+    if (err) return err;
+    *promise = (struct lqi_promise){entry.durable, entry.durable_id + 1};
+    if (old && old->head) {
+        promise->position = lqi_max64(promise->position, atomic_load(&old->head->log.synced));
+        promise->next_id = lqi_max64(promise->next_id, atomic_load(&old->head->log.synced_id) + 1);
+    }
+    return LQ_OK;
+}
+
+static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_out)
+{
+    struct lqi_shared_map old = LQI_SHARED_NONE;
+    struct lqi_promise promise;
+    struct lqi_trim trim;
+
+    int err = lqi_trim_load(&queue->meta_file, queue->meta.uuid, &trim);
+    if (err && err != LQ_ECORRUPT) return err;
+    err = attach_old(queue, &old);
+    if (!err) err = find_promise(queue, &old, &promise);
+    if (!err) err = lqi_recover_log(&queue->log, &trim, &promise, old.head ? &old : NULL, found, messages_out);
+    if (!err && old.head)
+        err = lqi_consumers_rescue(queue->io, queue->consumers_dir, queue->meta.uuid, &old, found->next_id);
+    lqi_shared_detach(&old);
+    return err;
+}
+
+static int set_up_shared(lq_queue *queue)
+{
+    struct lqi_found found;
+    uint64_t messages;
+    int err = recover(queue, &found, &messages);
+    if (!err) err = lqi_shared_create(&queue->map, queue->io, queue->dir, queue->meta.uuid, queue->meta.options.ring_size,
+                                      queue->meta.options.mode);
+    if (err) return err;
+    bind(queue);
+    set_state(&queue->log, &found);
+    atomic_store(&queue->map.head->recovered_bytes, found.torn_bytes);
+    atomic_store(&queue->map.head->recovered_messages, messages);
+    atomic_store(&queue->map.head->damage, found.damage);
+    return lqi_consumers_load(&queue->consumers);
+}
+
+static int join_shared(lq_queue *queue)
+{
+    bool live;
+    int err = others_live(queue, &live);
+    if (err) return err;
+    if (!live) return set_up_shared(queue);
+
+    err = lqi_shared_attach(&queue->map, queue->io, queue->dir, queue->meta.uuid, true);
+    if (err == LQ_ENOTFOUND || err == LQ_ECORRUPT)
+        return lqi_fail(LQ_EBUSY, "the file '" LQI_SHARED_NAME "' was removed or overwritten while others have the queue open: close them first");
+    if (!err) bind(queue);
+    return err;
+}
+
+static int take_handle(lq_queue *queue)
+{
+    for (uint32_t i = 0; i < LQI_HANDLES_MAX; i++) {
+        int error = queue->io->lock(queue->io, queue->meta_file.fd, LQI_BYTE_HANDLE + i);
+        if (error == EAGAIN || error == EACCES) continue;
+        if (error) return lqi_fail_errno(error, "lock", LQI_META_NAME, -1);
+        _Atomic uint64_t *generation = &queue->map.head->handles[i].generation;
+        queue->handle = i;
+        /* Odd while it is held; from a dead holder's odd number to the next odd one. */
+        queue->handle_generation = (atomic_load(generation) + 1) | 1;
+        atomic_store(generation, queue->handle_generation);
+        return LQ_OK;
+    }
+    return lqi_fail(LQ_ELIMIT, "the queue has %d handles already", LQI_HANDLES_MAX);
+}
+
+static int join(lq_queue *queue)
+{
+    int err = lock_open(queue);
+    if (err) return err;
+    err = join_shared(queue);
+    if (!err) err = take_handle(queue);
+    if (!err) atomic_store(&queue->map.head->identity.ready, 1);
+    unlock_open(queue);
+    if (!err && queue->log.options.retention != LQ_RETAIN_CONSUMED) err = lqi_retain(&queue->log, 0, false, NULL);
+    return err;
+}
+
+/* ---- the interval ------------------------------------------------------- */
+
+static int64_t sync_step(struct lqi_task *task)
+{
+    lq_queue *queue = (lq_queue *)((char *)task - offsetof(lq_queue, sync_task));
+    int64_t start = lqi_now_us();
+
+    if (!lqi_poisoned(&queue->log)) (void)lqi_commit_all(&queue->log); /* a failure poisons, and PUT says so */
+    return start + (int64_t)queue->log.options.sync_interval_ms * 1000;
+}
+
+static int start_interval(lq_queue *queue)
+{
+    if (queue->log.options.sync != LQ_SYNC_INTERVAL) return LQ_OK;
+    queue->sync_task.step = sync_step;
+    int err = lqi_service_add(&queue->sync_task);
+    queue->syncs_by_interval = !err;
+    return err;
+}
+
+/* ---- open --------------------------------------------------------------- */
+
+static void free_queue(lq_queue *queue)
+{
+    lqi_file_close(&queue->log.writing.file);
+    lqi_file_close(&queue->log.syncing.file);
+    lqi_shared_detach(&queue->map);
+    lqi_process_remove(&queue->forkable);
+    lqi_file_close(&queue->meta_file); /* with it go this handle's locks */
+    queue->io->close(queue->io, queue->log.log_dir);
+    queue->io->close(queue->io, queue->consumers_dir);
+    queue->io->close(queue->io, queue->dir);
+    free(queue);
+}
+
+static lq_queue *new_queue(const struct lqi_io *io, const lq_options *asked)
+{
+    lq_queue *queue = calloc(1, sizeof *queue);
+    if (!queue) return NULL;
+    queue->io = io;
+    queue->dir = queue->consumers_dir = queue->log.log_dir = -1;
+    queue->meta_file.fd = queue->map.file.fd = queue->log.writing.file.fd = queue->log.syncing.file.fd = -1;
+    queue->flags = asked->flags;
+    queue->full_timeout_ms = asked->full_timeout_ms;
+    queue->forkable.lock_file = &queue->meta_file;
+    return queue;
+}
+
+int lqi_open_io(const struct lqi_io *io, const char *path, const lq_options *options, lq_queue **queue_out)
+{
+    lq_options asked;
+    if (!path || !*path || !queue_out) return lqi_fail(LQ_EINVAL, "lq_open: the path is empty, or a pointer is NULL");
+    int err = lqi_take_options(&asked, sizeof asked, options, "lq_options");
+    if (err) return err;
+    asked.size = sizeof asked;
+    if (asked.flags & ~(uint32_t)(LQ_READ_ONLY | LQ_NO_CREATE | LQ_DEFER_SYNC))
+        return lqi_fail(LQ_EINVAL, "lq_options.flags has bits that mean nothing: 0x%" PRIx32, asked.flags);
+
+    lq_queue *queue = new_queue(io, &asked);
+    if (!queue) return lqi_fail(LQ_ENOMEM, "no memory for a queue handle");
+    err = lqi_process_add(&queue->forkable);
+    if (!err) err = open_files(queue, path, &asked);
+    if (!err) {
+        bind(queue);
+        if (!(asked.flags & LQ_READ_ONLY)) err = join(queue);
+    }
+    if (!err && !(asked.flags & LQ_READ_ONLY)) err = start_interval(queue);
+    if (err) free_queue(queue);
+    else *queue_out = queue;
+    return err;
+}
+
+int lq_open(const char *path, const lq_options *options, lq_queue **queue_out)
+{
+    return lqi_open_io(&lqi_io_posix, path, options, queue_out);
+}
+
+/* ---- close -------------------------------------------------------------- */
+
+/* Nothing lives but this handle: everything into the files. */
+static int finish(lq_queue *queue)
+{
+    int err = lqi_commit_all(&queue->log);
+    if (!err) err = lqi_consumers_sync(&queue->consumers);
+    /* The mark is a nicety, and needs space: without it the log is as complete. */
+    if (!err && lqi_append_mark(&queue->log) == LQ_OK) err = lqi_commit_all(&queue->log);
+    if (!err) err = lqi_give_back_space(&queue->log);
+    if (!err) atomic_store(&queue->map.head->clean, 1);
+    return err;
+}
+
+static int leave(lq_queue *queue)
+{
+    bool live = true;
+    int err = lock_open(queue);
+    if (err) return err;
+    /* Our own lock does not count as another's. */
+    err = others_live(queue, &live);
+    if (!err && !live) err = finish(queue);
+    atomic_fetch_add(&queue->map.head->handles[queue->handle].generation, 1);
+    queue->io->unlock(queue->io, queue->meta_file.fd, LQI_BYTE_HANDLE + queue->handle);
+    unlock_open(queue);
+    return err;
+}
+
+int lq_close(lq_queue *queue)
+{
+    if (!queue) return LQ_OK;
+    bool forked = atomic_load(&queue->forkable.forked) != 0;
+    int err = LQ_OK;
+
+    if (atomic_load(&queue->users))
+        return lqi_fail(LQ_EINVAL, "%" PRIu32 " consumers or readers of this handle are open: close them first", queue->users);
+    if (!forked && queue->syncs_by_interval) lqi_service_remove(&queue->sync_task);
+    if (!forked && !(queue->flags & LQ_READ_ONLY)) err = leave(queue);
+    free_queue(queue);
+    return err;
+}
+
+/* ---- sync --------------------------------------------------------------- */
+
+int lq_sync(lq_queue *queue)
+{
+    int err = lqi_queue_check(queue, true);
+    if (!err) err = lqi_commit_all(&queue->log);
+    if (!err) err = lqi_consumers_sync(&queue->consumers);
+    return err;
+}

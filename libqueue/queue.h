@@ -1,0 +1,41 @@
+/* A queue handle and what hangs on it; the verbs (put.c, get.c, settle.c,
+ * notify.c, inspect.c, verify.c) share it. The lock order stands in log.h. */
+#ifndef LQI_QUEUE_H
+#define LQI_QUEUE_H
+
+#include "consumers.h"
+#include "process.h"
+#include "recover.h"
+#include "retain.h"
+#include "service.h"
+#include "writeout.h"
+
+struct lq_queue {
+    const struct lqi_io *io;
+    struct lqi_log log;
+    struct lqi_meta meta;
+    struct lqi_file meta_file;
+    struct lqi_shared_map map;
+    struct lqi_consumers consumers;
+    int dir, consumers_dir;           /* log_dir is in `log` */
+    uint32_t flags;
+    int64_t full_timeout_ms;
+    uint32_t handle;                  /* slot in `shared` */
+    uint64_t handle_generation;
+    _Atomic uint32_t users;           /* open consumers and readers */
+    _Atomic uint64_t retained_span;   /* retention by limits was looked at when this span began */
+    struct lqi_forkable forkable;
+    struct lqi_task sync_task;        /* LQ_SYNC_INTERVAL */
+    bool syncs_by_interval;
+};
+
+/* lq_open() on another machine than the real one, for tests. */
+int lqi_open_io(const struct lqi_io *io, const char *path, const lq_options *options, lq_queue **queue_out);
+
+/* LQ_EINVAL for NULL, LQ_EFORKED in a child; LQ_EREADONLY if `writing`. */
+int lqi_queue_check(const lq_queue *queue, bool writing);
+
+/* Copies a public struct of the caller's size into ours of `size`, zero-filled; LQ_EINVAL if it is larger and what we do not know is not zero. */
+int lqi_take_options(void *ours, size_t size, const void *theirs, const char *what);
+
+#endif

@@ -1,0 +1,467 @@
+/* What to believe after a crash.
+ *
+ * Only the last segment can be in doubt: the others were sealed and synced before it got its
+ * first byte. Its records are read from the start. At a place where none verifies
+ * there are two explanations, and judge() decides between them:
+ *
+ *   torn tail   The power failed while these bytes were on their way. Nobody was
+ *               promised them. The log ends before them, whatever verifies behind (a later write
+ *               may have reached the disk while an earlier one did not). They are cut, and counted.
+ *   corruption  They were durable once, and have been damaged since. They stay as they are, so
+ *               that undoing the damage brings them back; readers report the hole; the log goes on behind.
+ *
+ * The difference is a witness that the log was synced beyond the place: the durable mark of
+ * any later record that verifies, or what the trim slots of `meta`, an offset file or the
+ * working memory of this boot say (struct lqi_promise). Zeroes up to the end of the file, with no such witness, are
+ * simply the end.
+ *
+ * Where damage sits at the very end and its length cannot be known, nothing is appended to that file any
+ * more: the log goes on in a new segment, behind all bytes and ids that may have been there. */
+#include "recover.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bytes.h"
+#include "publish.h"
+#include "scan.h"
+
+/* ---- the last segment --------------------------------------------------- */
+
+/* Where the log would end if the place in doubt is a torn tail. */
+struct candidate {
+    bool any;
+    uint64_t position, next_id, indexed, mark, damage;
+    int64_t time_us;
+    uint32_t index_count;
+};
+
+static void add_to_index(struct lqi_found *found, const struct lqi_record *record, uint64_t stride)
+{
+    if (found->index_count == LQI_INDEX_MAX) return;
+    if (found->index_count && record->position - found->indexed < stride) return;
+    found->index[found->index_count++] = (struct lqi_index_entry){record->first_id, record->time_us, record->position};
+    found->indexed = record->position;
+}
+
+static void note_doubt(struct candidate *doubt, const struct lqi_found *found, uint64_t position)
+{
+    if (doubt->any) return;
+    *doubt = (struct candidate){true, position, found->next_id, found->indexed, found->mark, found->damage,
+                                found->time_us, found->index_count};
+}
+
+/* The one function that tells a torn tail from corruption: a place is promised if the log is known to have been
+ * durable beyond it. */
+static bool judge_corrupt(uint64_t position, uint64_t durable)
+{
+    return durable > position;
+}
+
+static void go_back_to(struct lqi_found *found, const struct candidate *doubt)
+{
+    found->end = doubt->position;
+    found->next_id = doubt->next_id;
+    found->indexed = doubt->indexed;
+    found->mark = doubt->mark;
+    found->damage = doubt->damage;
+    found->time_us = doubt->time_us;
+    found->index_count = doubt->index_count;
+}
+
+/* Walks all records of the segment, marks included, keeping the account. */
+static int walk(struct lqi_scan *scan, struct lqi_found *found, uint64_t limit, uint64_t stride, uint64_t *durable,
+                struct candidate *doubt)
+{
+    for (;;) {
+        int err = lqi_scan_next(scan, limit);
+        if (err == LQI_HOLE) {
+            note_doubt(doubt, found, scan->hole.position);
+            found->damage++;
+            if (scan->position >= limit) return LQ_OK;
+            found->next_id = lqi_max64(found->next_id, scan->next_id);
+            continue;
+        }
+        if (err) return err == LQ_EMPTY ? LQ_OK : err;
+        *durable = lqi_max64(*durable, scan->record.durable);
+        if (doubt->any && judge_corrupt(doubt->position, *durable)) doubt->any = false;
+        found->end = scan->position;
+        found->mark = scan->record.kind == LQI_RECORD_MARK ? found->end : 0;
+        found->next_id = scan->next_id;
+        found->time_us = lqi_max64(found->time_us, scan->record.time_us);
+        if (scan->record.kind == LQI_RECORD_MARK) continue;
+        if (!found->first_time_us) found->first_time_us = scan->record.time_us;
+        add_to_index(found, &scan->record, stride);
+    }
+}
+
+/* Bytes of [offset, size) up to the last one that is not zero. */
+static int count_nonzero(const struct lqi_file *file, uint64_t offset, uint64_t size, uint64_t *count_out)
+{
+    uint8_t bytes[16384];
+    size_t got;
+
+    *count_out = 0;
+    while (offset < size) {
+        size_t chunk = lqi_min64(size - offset, sizeof bytes);
+        int err = lqi_file_read(file, size - chunk, bytes, chunk, &got);
+        if (err) return err;
+        while (got > 0 && bytes[got - 1] == 0) got--;
+        size -= chunk;
+        if (got > 0) {
+            *count_out = size + got - offset;
+            break;
+        }
+    }
+    return LQ_OK;
+}
+
+/* Damage at the end: go on in a new segment, past all that may have been here. */
+static void give_up_end(struct lqi_found *found, uint64_t behind_file, const struct lqi_promise *promise)
+{
+    found->usable = false;
+    found->end = lqi_round_up(lqi_max64(behind_file, lqi_max64(promise->position, found->end)), 8);
+    found->next_id = lqi_max64(found->next_id, promise->next_id);
+    found->mark = found->end;
+    if (!found->damage) found->damage = 1;
+}
+
+static int find_end_of_open(const struct lqi_log *log, const struct lqi_segment *segment,
+                            const struct lqi_promise *promise, struct lqi_found *found)
+{
+    uint64_t limit = segment->head.position + ((segment->file_size - LQI_SEGMENT_HEADER) & ~(uint64_t)7);
+    uint64_t durable = lqi_max64(promise->position, segment->head.durable);
+    struct candidate doubt = {0};
+    struct lqi_scan scan;
+
+    lqi_scan_init(&scan, log, LQI_SCAN_BLOCK);
+    scan.to_the_end = true;
+    scan.with_marks = true;
+    lqi_scan_start(&scan, segment->head.position, segment->head.first_id);
+    found->end = segment->head.position;
+    int err = walk(&scan, found, limit, lqi_index_stride(&log->options), &durable, &doubt);
+    lqi_scan_release(&scan);
+    if (err) return err;
+
+    found->usable = true;
+    if (doubt.any && !judge_corrupt(doubt.position, durable)) {
+        go_back_to(found, &doubt);
+        doubt.any = false;
+        return count_nonzero(&segment->file, lqi_segment_offset(&segment->head, found->end), segment->file_size,
+                             &found->torn_bytes);
+    }
+    if (doubt.any || judge_corrupt(found->end, durable)) give_up_end(found, limit, promise);
+    return LQ_OK;
+}
+
+/* ---- the whole log ------------------------------------------------------ */
+
+/* The header of the last segment is gone, and with it the salt that its records verify with. */
+static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_t count, const struct lqi_promise *promise,
+                           struct lqi_found *found)
+{
+    char name[LQI_SEGMENT_NAME_SIZE];
+    struct lqi_file file = LQI_FILE_NONE;
+    struct lqi_segment before;
+    uint64_t size = 0, position = found->first_position;
+
+    if (count > 1 && lqi_segment_open(&before, log->io, log->log_dir, ids[count - 2], log->uuid, false) == LQ_OK) {
+        position = before.sealed ? before.end.end : before.head.position + before.file_size;
+        lqi_segment_close(&before);
+    }
+    lqi_segment_name(name, ids[count - 1]);
+    int err = lqi_file_open(&file, log->io, log->log_dir, name, name, LQI_OPEN_READ, 0);
+    if (!err) err = lqi_file_size(&file, &size);
+    lqi_file_close(&file);
+    /* No message takes less than its 8 bytes in a record's table. */
+    found->next_id = ids[count - 1] + size / LQI_MESSAGE_ENTRY;
+    give_up_end(found, position + size, promise);
+    return err == LQ_ENOMEM ? err : LQ_OK;
+}
+
+static int find_last(const struct lqi_log *log, const uint64_t *ids, size_t count, const struct lqi_promise *promise,
+                     struct lqi_found *found)
+{
+    struct lqi_segment segment;
+    int err = lqi_segment_open(&segment, log->io, log->log_dir, ids[count - 1], log->uuid, false);
+    if (err == LQ_ECORRUPT) return last_unreadable(log, ids, count, promise, found);
+    if (err) return err;
+
+    found->any_segment = true;
+    found->last = segment.head;
+    found->file_size = segment.file_size;
+    found->next_id = segment.head.first_id;
+    found->time_us = segment.head.created_us;
+    if (segment.sealed) {
+        found->end = found->mark = segment.end.end;
+        found->next_id = segment.end.next_id;
+        found->time_us = lqi_max64(found->time_us, segment.end.last_time_us);
+        if (judge_corrupt(found->end, promise->position)) give_up_end(found, found->end, promise);
+    } else {
+        err = find_end_of_open(log, &segment, promise, found);
+    }
+    lqi_segment_close(&segment);
+    return err;
+}
+
+static void find_first(const struct lqi_log *log, const uint64_t *ids, size_t count, struct lqi_found *found)
+{
+    struct lqi_segment segment;
+
+    found->first_id = ids[0];
+    found->second_id = count > 1 ? ids[1] : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (lqi_segment_open(&segment, log->io, log->log_dir, ids[i], log->uuid, false)) continue;
+        found->first_position = segment.head.position;
+        lqi_segment_close(&segment);
+        return;
+    }
+}
+
+int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const struct lqi_promise *promise,
+                 struct lqi_found *found)
+{
+    struct lqi_log files = *log; /* the same log, looked at without memory */
+    struct lqi_promise all = {lqi_max64(promise->position, trim->synced), lqi_max64(promise->next_id, trim->next_id)};
+    uint64_t *ids;
+    size_t count;
+
+    memset(found, 0, sizeof *found);
+    found->first_id = found->next_id = lqi_max64(trim->first_id, 1);
+    found->first_position = found->end = found->mark = trim->position;
+    files.shared = NULL;
+    files.state = NULL;
+    files.files_first_id = found->first_id;
+
+    int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
+    if (err) return err;
+    if (count) {
+        find_first(log, ids, count, found);
+        err = find_last(&files, ids, count, &all, found);
+    } else if (judge_corrupt(found->end, all.position)) {
+        give_up_end(found, found->end, &all);
+    }
+    free(ids);
+    return err;
+}
+
+/* ---- mending ------------------------------------------------------------ */
+
+struct sweep {
+    const struct lqi_log *log;
+    int error;
+};
+
+static int sweep_prepared(void *context, const char *name)
+{
+    struct sweep *sweep = context;
+    size_t length = strlen(name);
+    if (length > 4 && strcmp(name + length - 4, ".new") == 0)
+        sweep->log->io->unlink(sweep->log->io, sweep->log->log_dir, name);
+    return 0;
+}
+
+/* Deletes what the trim slot had given up before somebody died. */
+static int sweep_trimmed(const struct lqi_log *log, const struct lqi_trim *trim)
+{
+    char name[LQI_SEGMENT_NAME_SIZE];
+    uint64_t *ids;
+    size_t count;
+    int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
+    if (err) return err;
+    for (size_t i = 0; i + 1 < count && ids[i + 1] <= trim->first_id; i++) {
+        lqi_segment_name(name, ids[i]);
+        log->io->unlink(log->io, log->log_dir, name);
+    }
+    free(ids);
+    return LQ_OK;
+}
+
+static int open_last(const struct lqi_log *log, const struct lqi_found *found, struct lqi_segment *segment)
+{
+    return lqi_segment_open(segment, log->io, log->log_dir, found->last.first_id, log->uuid, true);
+}
+
+/* Cuts what is behind the end, and makes durable what is before it: what was read may be in the page cache only. */
+static int settle_last(const struct lqi_log *log, const struct lqi_found *found)
+{
+    struct lqi_segment segment;
+    if (!found->any_segment || !found->usable) return LQ_OK;
+    int err = open_last(log, found, &segment);
+    if (err) return err;
+    if (found->torn_bytes) err = lqi_file_truncate(&segment.file, lqi_segment_offset(&segment.head, found->end));
+    if (!err) err = lqi_file_sync(&segment.file);
+    lqi_segment_close(&segment);
+    return err;
+}
+
+/* After a failed sync the kernel may call pages clean that never reached the disk. Written again, they are dirty
+ * again, and the next sync means what it says. */
+static int write_again(const struct lqi_log *log, const struct lqi_found *found, uint64_t from)
+{
+    struct lqi_segment segment;
+    uint8_t bytes[16384];
+    size_t got;
+
+    if (!found->any_segment || !found->usable) return LQ_OK;
+    int err = open_last(log, found, &segment);
+    if (err) return err;
+    for (uint64_t at = lqi_max64(from, segment.head.position); at < found->end && !err; at += got) {
+        uint64_t offset = lqi_segment_offset(&segment.head, at);
+        err = lqi_file_read(&segment.file, offset, bytes, lqi_min64(sizeof bytes, found->end - at), &got);
+        if (!err && got == 0) break;
+        if (!err) err = lqi_file_write(&segment.file, offset, bytes, got);
+    }
+    lqi_segment_close(&segment);
+    return err;
+}
+
+/* ---- what the dead left in the ring ------------------------------------- */
+
+struct leftover {
+    struct lqi_ring ring;
+    const struct lqi_span *spans[2]; /* oldest first; [1] NULL when there is one */
+    uint64_t from, to;               /* the bytes to be written */
+    uint64_t messages;
+};
+
+static const struct lqi_span *span_at(const struct leftover *left, uint64_t position)
+{
+    if (left->spans[1] && position >= left->spans[1]->position) return left->spans[1];
+    return position >= left->spans[0]->position ? left->spans[0] : NULL;
+}
+
+/* Finds what verifies in the ring behind `found`. The numbers in `old` are hints: nothing counts but records that
+ * prove themselves with the salt of their place. */
+static bool find_leftover(struct lqi_shared_map *old, const struct lqi_found *found, struct leftover *left)
+{
+    struct lqi_log_state *state = &old->head->log;
+    uint64_t newest = atomic_load(&state->append_span), oldest_written = atomic_load(&state->write_span);
+    /* Death may have come between committing and publishing: the tail knows. */
+    struct lqi_tail tail = state->tails[atomic_load(&state->turn) & 1];
+    struct lqi_record record;
+
+    memset(left, 0, sizeof *left);
+    lqi_shared_ring(old, &left->ring);
+    if (tail.span == newest || tail.span == newest + 1) newest = tail.span;
+    left->spans[0] = &state->spans[newest & 1];
+    if (oldest_written + 1 == newest) {
+        left->spans[1] = left->spans[0];
+        left->spans[0] = &state->spans[oldest_written & 1];
+    }
+    uint64_t end = lqi_max64(tail.end, atomic_load(&state->ring.appended));
+    uint64_t oldest = lqi_max64(end > left->ring.size ? end - left->ring.size : 0, lqi_max64(tail.direct, atomic_load(&state->ring.ring_from)));
+    uint64_t position = lqi_round_up(lqi_max64(found->end, oldest), 8), next_id = found->next_id;
+    if (end >> 62 || position >= end) return false;
+
+    while (position + LQI_RECORD_HEADER <= end) {
+        const struct lqi_span *span = span_at(left, position);
+        if (span && lqi_record_decode(lqi_ring_at(&left->ring, position), position, span->salt, &record) &&
+            record.first_id >= next_id && lqi_record_span(record.size) <= end - position) {
+            if (!left->to) left->from = position;
+            left->to = position + lqi_record_span(record.size);
+            left->messages += record.count;
+            next_id = record.first_id + record.count;
+            position = left->to;
+        } else {
+            position += 8;
+        }
+    }
+    return left->to > left->from;
+}
+
+static int create_segment(const struct lqi_log *log, const struct lqi_span *span)
+{
+    char name[LQI_SEGMENT_NAME_SIZE];
+    uint8_t bytes[LQI_SEGMENT_HEADER];
+    struct lqi_segment_head head = {.first_id = span->first_id, .position = span->position, .salt = span->salt,
+                                    .durable = span->durable, .created_us = span->created_us};
+    memcpy(head.uuid, log->uuid, sizeof head.uuid);
+    lqi_segment_head_encode(bytes, &head);
+    lqi_segment_name(name, span->first_id);
+    return lqi_publish(log->io, log->log_dir, &(struct lqi_publication){
+        .name = name, .shown = name, .mode = log->options.mode, .bytes = bytes, .size = sizeof bytes, .file_size = sizeof bytes});
+}
+
+/* The bytes of one span, at their places in its file, which is made if its turn had not come. */
+static int write_leftover(const struct lqi_log *log, const struct leftover *left, const struct lqi_span *span,
+                          uint64_t from, uint64_t to)
+{
+    struct lqi_segment segment;
+    if (from >= to) return LQ_OK;
+
+    int err = lqi_segment_open(&segment, log->io, log->log_dir, span->first_id, log->uuid, true);
+    if (err == LQ_ENOTFOUND) {
+        err = create_segment(log, span);
+        if (!err) err = lqi_segment_open(&segment, log->io, log->log_dir, span->first_id, log->uuid, true);
+    }
+    if (err) return err;
+    if (!segment.sealed && segment.head.salt == span->salt && segment.head.position == span->position) {
+        err = lqi_file_write(&segment.file, lqi_segment_offset(&segment.head, from), lqi_ring_at(&left->ring, from), to - from);
+        if (!err) err = lqi_file_sync(&segment.file);
+    }
+    lqi_segment_close(&segment);
+    return err;
+}
+
+static int seal_found(const struct lqi_log *log, struct lqi_found *found)
+{
+    struct lqi_segment_end end = {
+        .end = found->end, .next_id = found->next_id, .salt = found->last.salt, .first_time_us = found->first_time_us,
+        .last_time_us = found->first_time_us ? found->time_us : 0, .index_count = found->index_count,
+    };
+    size_t size = (size_t)end.index_count * LQI_INDEX_ENTRY + LQI_SEGMENT_TRAILER;
+    uint8_t *bytes = malloc(size);
+    struct lqi_segment segment;
+
+    if (!bytes) return lqi_fail(LQ_ENOMEM, "no memory for the index of a segment");
+    lqi_segment_end_encode(bytes, found->index, &end);
+    int err = open_last(log, found, &segment);
+    if (!err) {
+        uint64_t offset = lqi_segment_offset(&segment.head, end.end);
+        err = lqi_file_write(&segment.file, offset, bytes, size);
+        if (!err) err = lqi_file_truncate(&segment.file, offset + size);
+        if (!err) err = lqi_file_sync(&segment.file);
+        lqi_segment_close(&segment);
+    }
+    free(bytes);
+    return err;
+}
+
+static int recover_ring(struct lqi_log *log, const struct lqi_trim *trim, const struct lqi_promise *promise,
+                        struct lqi_shared_map *old, struct lqi_found *found, uint64_t *messages_out)
+{
+    struct leftover left;
+    if (!find_leftover(old, found, &left)) return LQ_OK;
+
+    uint64_t border = left.spans[1] ? left.spans[1]->position : UINT64_MAX;
+    int err = write_leftover(log, &left, left.spans[0], left.from, lqi_min64(left.to, border));
+    if (!err && left.to > border) {
+        err = lqi_find_end(log, trim, promise, found);
+        if (!err && found->usable && found->any_segment && found->last.first_id == left.spans[0]->first_id)
+            err = seal_found(log, found);
+        if (!err) err = write_leftover(log, &left, left.spans[1], lqi_max64(left.from, border), left.to);
+    }
+    if (!err) err = lqi_find_end(log, trim, promise, found);
+    *messages_out = left.messages;
+    return err;
+}
+
+int lqi_recover_log(struct lqi_log *log, const struct lqi_trim *trim, const struct lqi_promise *promise,
+                    struct lqi_shared_map *old, struct lqi_found *found, uint64_t *messages_out)
+{
+    struct sweep sweep = {log, 0};
+
+    *messages_out = 0;
+    int error = log->io->dir_list(log->io, log->log_dir, sweep_prepared, &sweep);
+    if (error) return lqi_fail_errno(error, "list", "log", -1);
+    int err = sweep_trimmed(log, trim);
+    if (!err) err = lqi_find_end(log, trim, promise, found);
+    if (!err && old && atomic_load(&old->head->poisoned)) err = write_again(log, found, atomic_load(&old->head->log.synced));
+    if (!err) err = settle_last(log, found);
+    uint64_t torn = err ? 0 : found->torn_bytes;
+    if (!err && old) err = recover_ring(log, trim, promise, old, found, messages_out);
+    if (!err) found->torn_bytes = torn;
+    return err;
+}

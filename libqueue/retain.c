@@ -1,0 +1,130 @@
+/* What is on disk after each step, if everything ends there:
+ *   1 trim slot written to `meta`, synced   the old files are still there: recovery sweeps them away
+ *   2 each file unlinked, oldest first      the same, with fewer left
+ * Nobody who meets the lack of an old segment takes it for damage: the slot says that it was given up. */
+#include "retain.h"
+
+#include <stdlib.h>
+
+#include "bytes.h"
+
+struct decision {
+    struct lqi_log *log;
+    uint64_t consumed_id; /* every message up to it is consumed */
+    uint64_t bytes;
+    int64_t oldest_us;    /* messages put before are too old */
+    bool consumed, limits, drop;
+};
+
+static struct decision decide(struct lqi_log *log, uint64_t bytes, bool drop)
+{
+    const lq_options *options = &log->options;
+    uint64_t floor = lqi_consumers_floor(log->shared);
+    int64_t age_us = options->age_max_ms > INT64_MAX / 1000 ? INT64_MAX : options->age_max_ms * 1000;
+
+    return (struct decision){
+        .log = log, .bytes = bytes, .drop = drop,
+        .consumed_id = floor == UINT64_MAX ? 0 : floor, /* without consumers nothing is consumed */
+        .consumed = options->retention != LQ_RETAIN_LIMITS, .limits = options->retention != LQ_RETAIN_CONSUMED,
+        .oldest_us = age_us ? log->io->wall_us(log->io) - age_us : INT64_MIN,
+    };
+}
+
+/* May the segment at `position`, which is followed by `next`, go? */
+static bool may_go(const struct decision *decision, uint64_t position, const struct lqi_segment_head *next)
+{
+    uint64_t size_max = decision->log->options.size_max;
+    uint64_t appended = atomic_load(&decision->log->state->ring.appended);
+    bool over = size_max && appended - position + decision->bytes > size_max;
+
+    if (decision->consumed && next->first_id <= decision->consumed_id + 1) return true;
+    if (decision->limits && (over || next->created_us < decision->oldest_us)) return true;
+    return decision->drop && over;
+}
+
+/* How many of the oldest may go; `first_out` is the header of the one that stays. */
+static size_t count_that_go(const struct decision *decision, const uint64_t *ids, size_t count, struct lqi_segment_head *first_out)
+{
+    struct lqi_log *log = decision->log;
+    uint64_t position = atomic_load(&log->state->first_position);
+    struct lqi_segment next;
+    size_t gone = 0;
+
+    while (gone + 1 < count && lqi_segment_open(&next, log->io, log->log_dir, ids[gone + 1], log->uuid, false) == LQ_OK) {
+        bool go = may_go(decision, position, &next.head);
+        position = next.head.position;
+        if (go) *first_out = next.head;
+        lqi_segment_close(&next);
+        if (!go) break;
+        gone++;
+    }
+    return gone;
+}
+
+static int store_trim(struct lqi_log *log, const struct lqi_segment_head *first)
+{
+    struct lqi_trim trim;
+    /* Neither slot readable: begin again at sequence 0. */
+    int err = lqi_trim_load(log->meta_file, log->uuid, &trim);
+    if (err && err != LQ_ECORRUPT) return err;
+
+    trim.first_id = first->first_id;
+    trim.position = first->position;
+    trim.synced = atomic_load(&log->state->synced);
+    trim.next_id = atomic_load(&log->state->synced_id) + 1;
+    return lqi_trim_store(log->meta_file, log->uuid, &trim);
+}
+
+static void delete_segments(struct lqi_log *log, const uint64_t *ids, size_t gone)
+{
+    char name[LQI_SEGMENT_NAME_SIZE];
+    for (size_t i = 0; i < gone; i++) {
+        lqi_segment_name(name, ids[i]);
+        log->io->unlink(log->io, log->log_dir, name); /* what stays is swept away by the next recovery */
+    }
+}
+
+static void announce(struct lqi_log *log, const struct lqi_segment_head *first, uint64_t second_id)
+{
+    struct lqi_log_state *state = log->state;
+
+    atomic_store(&state->first_id, first->first_id);
+    atomic_store(&state->first_position, first->position);
+    atomic_store(&state->second_id, second_id);
+    lqi_bell_ring(&state->room);
+}
+
+static int retain_locked(struct lqi_log *log, uint64_t bytes, bool drop, size_t *count_out)
+{
+    struct decision decision = decide(log, bytes, drop);
+    struct lqi_segment_head first;
+    uint64_t *ids;
+    size_t count;
+
+    int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
+    if (err) return err;
+    size_t gone = count_that_go(&decision, ids, count, &first);
+    if (gone) err = store_trim(log, &first);
+    if (gone && !err) {
+        announce(log, &first, gone + 1 < count ? ids[gone + 1] : 0);
+        delete_segments(log, ids, gone);
+    }
+    if (count_out) *count_out = err ? 0 : gone;
+    free(ids);
+    return err;
+}
+
+int lqi_retain(struct lqi_log *log, uint64_t bytes, bool drop, size_t *count_out)
+{
+    int got = lqi_lock(&log->state->trim, "trim lock");
+    if (got == LQI_INHERITED) lqi_lock_mend(&log->state->trim);
+    if (got < 0) return got;
+    int err = retain_locked(log, bytes, drop, count_out);
+    /* A segment that was made meanwhile did not see that it is the second. */
+    uint64_t none = 0, newest = atomic_load(&log->state->write_span);
+    uint64_t newest_id = log->state->spans[newest & 1].first_id;
+    if (newest_id > atomic_load(&log->state->first_id))
+        atomic_compare_exchange_strong(&log->state->second_id, &none, newest_id);
+    lqi_unlock(&log->state->trim);
+    return err;
+}

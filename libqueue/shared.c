@@ -1,0 +1,197 @@
+/* Making, mapping and believing the working memory. */
+#include "shared.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "bytes.h"
+
+static const uint8_t magic[8] = "LQshared";
+
+#define RING_SIZE_MIN ((uint64_t)64 << 10)
+#define RING_SIZE_MAX ((uint64_t)1 << 30)
+
+/* ---- mapping ------------------------------------------------------------ */
+
+static int map_head(struct lqi_shared_map *map, uint64_t ring_size)
+{
+    void *memory;
+    int error = map->io->map(map->io, map->file.fd, 0, LQI_SHARED_HEAD + ring_size, ring_size, map->writable, &memory);
+    if (error) return lqi_fail_errno(error, "map", map->file.name, -1);
+    map->head = memory;
+    map->ring_size = ring_size;
+    return LQ_OK;
+}
+
+void lqi_shared_detach(struct lqi_shared_map *map)
+{
+    if (map->head) map->io->unmap(map->io, map->head, LQI_SHARED_HEAD + map->ring_size, map->ring_size);
+    map->head = NULL;
+    lqi_file_close(&map->file);
+}
+
+void lqi_shared_ring(const struct lqi_shared_map *map, struct lqi_ring *ring_out)
+{
+    ring_out->state = &map->head->log.ring;
+    ring_out->bytes = (uint8_t *)map->head + LQI_SHARED_HEAD;
+    ring_out->size = map->ring_size;
+}
+
+/* ---- believing ---------------------------------------------------------- */
+
+/* The numbers by which everything else in the file is reached. What lies behind them is checked where it is used. */
+static bool sane(const struct lqi_shared *head, uint64_t file_size)
+{
+    uint64_t ring_size = head->identity.ring_size;
+    const struct lqi_log_state *log = &head->log;
+    uint64_t written = atomic_load(&log->written), appended = atomic_load(&log->ring.appended);
+
+    return ring_size >= RING_SIZE_MIN && ring_size <= RING_SIZE_MAX && (ring_size & (ring_size - 1)) == 0 &&
+           LQI_SHARED_HEAD + ring_size <= file_size && atomic_load(&head->size) <= file_size &&
+           appended < (uint64_t)1 << 63 && written <= appended && appended - written <= ring_size;
+}
+
+/* Of this boot, this queue and this very file: otherwise its locks and numbers are somebody else's. */
+static bool current(const struct lqi_identity *head, const uint8_t boot_id[16], const uint8_t uuid[16], uint64_t inode)
+{
+    return memcmp(head->magic, magic, sizeof magic) == 0 && head->version == LQI_SHARED_VERSION &&
+           head->head_size == sizeof(struct lqi_shared) && memcmp(head->boot_id, boot_id, 16) == 0 &&
+           memcmp(head->uuid, uuid, 16) == 0 && head->inode == inode && atomic_load(&head->ready);
+}
+
+static int stale(void)
+{
+    return lqi_fail(LQ_ENOTFOUND, "%s is not of this boot, queue or library", LQI_SHARED_NAME);
+}
+
+/* Looks at the head through a small read, so that a foreign file is never mapped. */
+static int read_identity(const struct lqi_file *file, const uint8_t uuid[16], uint64_t *ring_size_out)
+{
+    struct lqi_io_stat stat;
+    struct lqi_identity identity;
+    size_t got;
+    uint8_t boot_id[16];
+
+    int error = file->io->stat(file->io, file->fd, &stat);
+    if (!error) error = file->io->boot_id(file->io, boot_id);
+    if (error) return lqi_fail_errno(error, "look at", file->name, -1);
+    if (stat.size < LQI_SHARED_HEAD + RING_SIZE_MIN) return stale();
+    int err = lqi_file_read(file, 0, &identity, sizeof identity, &got);
+    if (err) return err;
+    if (got != sizeof identity || !current(&identity, boot_id, uuid, stat.inode)) return stale();
+    if (identity.ring_size < RING_SIZE_MIN || identity.ring_size > stat.size - LQI_SHARED_HEAD ||
+        (identity.ring_size & (identity.ring_size - 1)) != 0)
+        return lqi_fail(LQ_ECORRUPT, "%s: ring size %" PRIu64 " makes no sense", file->name, identity.ring_size);
+    *ring_size_out = identity.ring_size;
+    return LQ_OK;
+}
+
+int lqi_shared_attach(struct lqi_shared_map *map, const struct lqi_io *io, int dir, const uint8_t uuid[16],
+                      bool writable)
+{
+    uint64_t ring_size, file_size;
+
+    *map = (struct lqi_shared_map){.io = io, .file = LQI_FILE_NONE, .writable = writable};
+    int err = lqi_file_open(&map->file, io, dir, LQI_SHARED_NAME, LQI_SHARED_NAME,
+                            writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
+    if (err) return err;
+    err = read_identity(&map->file, uuid, &ring_size);
+    if (!err) err = map_head(map, ring_size);
+    if (!err) err = lqi_file_size(&map->file, &file_size);
+    if (!err && !sane(map->head, file_size)) err = lqi_fail(LQ_ECORRUPT, "%s: its positions make no sense", map->file.name);
+    if (err) lqi_shared_detach(map);
+    return err;
+}
+
+/* ---- making ------------------------------------------------------------- */
+
+static int init_locks(struct lqi_shared *head)
+{
+    struct lqi_lock *locks[] = {&head->admin, &head->log.append, &head->log.write, &head->log.sync, &head->log.trim};
+    int err = LQ_OK;
+
+    for (size_t i = 0; i < sizeof locks / sizeof *locks && !err; i++) err = lqi_lock_init(locks[i]);
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX && !err; i++) err = lqi_lock_init(&head->consumers[i].lock);
+    return err;
+}
+
+static int init_head(struct lqi_shared_map *map, const uint8_t uuid[16], uint64_t ring_size)
+{
+    struct lqi_shared *head = map->head;
+    struct lqi_identity *identity = &head->identity;
+    struct lqi_io_stat stat;
+    int error = map->io->stat(map->io, map->file.fd, &stat);
+
+    /* First of all it says that nothing in it counts; so it stays until the caller has filled it. */
+    atomic_store(&identity->ready, 0);
+    atomic_thread_fence(memory_order_seq_cst);
+    memset(head, 0, sizeof *head);
+    if (!error) error = map->io->boot_id(map->io, identity->boot_id);
+    if (error) return lqi_fail_errno(error, "look at", map->file.name, -1);
+    memcpy(identity->magic, magic, sizeof magic);
+    memcpy(identity->uuid, uuid, 16);
+    identity->version = LQI_SHARED_VERSION;
+    identity->head_size = sizeof *head;
+    identity->ring_size = ring_size;
+    identity->inode = stat.inode;
+    atomic_store(&head->size, LQI_SHARED_HEAD + ring_size);
+    return init_locks(head);
+}
+
+int lqi_shared_create(struct lqi_shared_map *map, const struct lqi_io *io, int dir, const uint8_t uuid[16],
+                      uint64_t ring_size, uint32_t mode)
+{
+    *map = (struct lqi_shared_map){.io = io, .file = LQI_FILE_NONE, .writable = true};
+    int err = lqi_file_open(&map->file, io, dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_WRITE, 0);
+    if (err == LQ_ENOTFOUND)
+        err = lqi_file_open(&map->file, io, dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_NEW, mode);
+    if (!err) err = lqi_file_allocate(&map->file, LQI_SHARED_HEAD + ring_size);
+    if (!err) err = map_head(map, ring_size);
+    if (!err) err = init_head(map, uuid, ring_size);
+    if (err) lqi_shared_detach(map);
+    return err;
+}
+
+/* ---- regions ------------------------------------------------------------ */
+
+size_t lqi_region_size(uint32_t window)
+{
+    return (sizeof(struct lqi_region) + (size_t)window * sizeof(struct lqi_slot) + 4095) & ~(size_t)4095;
+}
+
+int lqi_region_make(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer)
+{
+    uint64_t size = lqi_region_size(consumer->window);
+    uint64_t offset = atomic_load(&map->head->size);
+
+    if (consumer->region_size >= size) return LQ_OK; /* left by a deleted consumer; its bytes are set by the caller */
+    int err = lqi_file_allocate(&map->file, offset + size);
+    if (err) return err;
+    atomic_store(&map->head->size, offset + size);
+    consumer->region_offset = offset;
+    consumer->region_size = size;
+    return LQ_OK;
+}
+
+int lqi_region_map(struct lqi_shared_map *map, const struct lqi_consumer_slot *consumer, struct lqi_region **region_out)
+{
+    uint64_t file_size;
+    uint64_t size = lqi_region_size(consumer->window);
+    void *memory;
+    int err = lqi_file_size(&map->file, &file_size);
+
+    if (err) return err;
+    if (consumer->region_offset < LQI_SHARED_HEAD || consumer->region_offset % 4096 || size > consumer->region_size ||
+        consumer->region_size > file_size || consumer->region_offset > file_size - consumer->region_size)
+        return lqi_fail(LQ_ECORRUPT, "%s: the place of consumer '%.100s' makes no sense", map->file.name, consumer->name);
+    int error = map->io->map(map->io, map->file.fd, consumer->region_offset, size, 0, map->writable, &memory);
+    if (error) return lqi_fail_errno(error, "map", map->file.name, (int64_t)consumer->region_offset);
+    *region_out = memory;
+    return LQ_OK;
+}
+
+void lqi_region_unmap(struct lqi_shared_map *map, struct lqi_region *region, uint32_t window)
+{
+    if (region) map->io->unmap(map->io, region, lqi_region_size(window), 0);
+}

@@ -1,0 +1,242 @@
+/* lq_verify: every byte that means something is read and checked, none is changed.
+ * Works on a queue in use: what is looked at may move meanwhile, so a finding in what is still being written is looked at twice. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "view.h"
+
+struct verify {
+    struct lqi_view view;
+    unsigned flags;
+    lq_finding_callback *each;
+    void *context;
+    lq_verify_result result;
+};
+
+static void find(struct verify *verify, int code, const char *file, uint64_t offset, uint64_t first_id, uint64_t count,
+                 const char *text)
+{
+    lq_finding finding = {.size = sizeof finding, .code = code, .file = file, .offset = offset, .first_id = count ? first_id : 0,
+                          .count = count, .text = text};
+    verify->result.findings++;
+    verify->result.lost += count;
+    if (verify->each) verify->each(verify->context, &finding);
+}
+
+/* ---- meta --------------------------------------------------------------- */
+
+static int verify_meta(struct verify *verify)
+{
+    const lq_queue *queue = verify->view.queue;
+    uint8_t bytes[LQI_META_SIZE];
+    struct lqi_trim trim;
+    struct lqi_meta meta;
+    size_t got;
+
+    int err = lqi_file_read(&queue->meta_file, 0, bytes, sizeof bytes, &got);
+    if (err) return err;
+    if (got < sizeof bytes) find(verify, LQ_ECORRUPT, LQI_META_NAME, got, 0, 0, "the file is shorter than it should be");
+    if (got == sizeof bytes && memcmp(bytes, bytes + 512, 512) != 0) {
+        uint8_t only_a[LQI_META_SIZE];
+        memcpy(only_a, bytes, sizeof only_a);
+        memcpy(only_a + 512, bytes, 512);
+        bool a_good = lqi_meta_decode(only_a, sizeof only_a, &meta) == LQ_OK;
+        find(verify, LQ_ECORRUPT, LQI_META_NAME, a_good ? 512 : 0, 0, 0, "one of the two copies of the fixed part does not verify");
+    }
+    if (got == sizeof bytes && lqi_trim_decode(bytes, got, queue->meta.uuid, &trim))
+        find(verify, LQ_ECORRUPT, LQI_META_NAME, 1024, 0, 0, "neither trim slot verifies");
+    return LQ_OK;
+}
+
+/* ---- segments ----------------------------------------------------------- */
+
+static void verify_segment(struct verify *verify, uint64_t first_id, bool last)
+{
+    const struct lqi_log *log = &verify->view.log;
+    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+    struct lqi_index_entry entry;
+    struct lqi_segment segment;
+    bool index_damaged = false;
+
+    lqi_segment_name(name, first_id);
+    snprintf(shown, sizeof shown, "log/%s", name);
+    verify->result.segments++;
+    int err = lqi_segment_open(&segment, log->io, log->log_dir, first_id, log->uuid, false);
+    if (err == LQ_ENOTFOUND) return; /* deleted meanwhile */
+    if (err == LQ_ECORRUPT || err == LQ_EVERSION) return; /* the walk tells it, with what is lost */
+    if (err) {
+        find(verify, err, shown, 0, 0, 0, lq_error_text());
+        return;
+    }
+    if (segment.damaged_copy >= 0)
+        find(verify, LQ_ECORRUPT, shown, (uint64_t)segment.damaged_copy, 0, 0, "one of the two copies of the header does not verify");
+    if (!segment.sealed && !last)
+        find(verify, LQ_ECORRUPT, shown, segment.file_size, 0, 0, "the trailer is missing or does not verify");
+    if (segment.sealed && lqi_segment_find_id(&segment, first_id, &entry, &index_damaged) == LQ_OK && index_damaged)
+        find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&segment.head, segment.end.end), 0, 0, "the index does not verify");
+    lqi_segment_close(&segment);
+}
+
+static int list_foreign(void *context, const char *name)
+{
+    struct verify *verify = context;
+    char shown[300];
+    uint64_t id;
+    size_t length = strlen(name);
+
+    if (lqi_segment_name_parse(name, &id) || (length > 4 && strcmp(name + length - 4, ".new") == 0)) return 0;
+    snprintf(shown, sizeof shown, "log/%s", name);
+    find(verify, LQ_ENOTQUEUE, shown, 0, 0, 0, "this file is not the queue's");
+    return 0;
+}
+
+static int verify_segments(struct verify *verify)
+{
+    const struct lqi_log *log = &verify->view.log;
+    uint64_t *ids;
+    size_t count;
+    int error = log->io->dir_list(log->io, log->log_dir, list_foreign, verify);
+    if (error) return lqi_fail_errno(error, "list", "log", -1);
+    int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
+    if (err) return err;
+    for (size_t i = 0; i < count; i++) verify_segment(verify, ids[i], i + 1 == count);
+    free(ids);
+    return LQ_OK;
+}
+
+/* ---- records ------------------------------------------------------------ */
+
+static void find_torn_tail(struct verify *verify)
+{
+    const struct lqi_found *files = &verify->view.files;
+    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4], text[120];
+
+    if (verify->view.log.shared || !files->torn_bytes) return;
+    lqi_segment_name(name, files->last.first_id);
+    snprintf(shown, sizeof shown, "log/%s", name);
+    snprintf(text, sizeof text, "a torn tail of %" PRIu64 " bytes, never promised to anybody: the next opener cuts it", files->torn_bytes);
+    find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&files->last, files->end), 0, 0, text);
+}
+
+static int verify_records(struct verify *verify)
+{
+    uint64_t limit = lqi_log_visible(&verify->view.log), start;
+    struct lqi_scan scan;
+
+    lqi_scan_init(&scan, &verify->view.log, LQI_SCAN_BLOCK);
+    scan.heads_only = verify->flags & LQ_VERIFY_QUICK;
+    int err = lqi_scan_seek_id(&scan, 1);
+    start = scan.position;
+    while (!err) {
+        err = lqi_scan_next(&scan, limit);
+        if (err == LQI_HOLE) {
+            const struct lqi_hole *hole = &scan.hole;
+            if (!hole->trimmed) find(verify, LQ_ECORRUPT, hole->file, hole->offset, hole->first_id, hole->count, hole->text);
+            err = LQ_OK;
+        } else if (!err) {
+            verify->result.messages += scan.record.count;
+        }
+    }
+    verify->result.bytes = scan.position > start ? scan.position - start : 0;
+    lqi_scan_release(&scan);
+    if (err == LQ_EMPTY) find_torn_tail(verify);
+    return err == LQ_EMPTY ? LQ_OK : err;
+}
+
+/* ---- offset files ------------------------------------------------------- */
+
+static void ignore_word(void *context, uint64_t id, uint32_t word)
+{
+    (void)context;
+    (void)id;
+    (void)word;
+}
+
+static int look_at_position(const lq_queue *queue, const char *name, int64_t *copy_out, uint32_t *entries_out, uint32_t *blocks_out)
+{
+    struct lqi_position position;
+    int err = lqi_position_open(&position, queue->io, queue->consumers_dir, name, queue->meta.uuid, false);
+    if (err) return err;
+    err = lqi_position_load(&position, ignore_word, NULL, blocks_out);
+    *copy_out = position.damaged_copy;
+    *entries_out = position.damaged_entries;
+    lqi_position_close(&position);
+    return err;
+}
+
+static void verify_consumer(struct verify *verify, const char *name)
+{
+    char shown[LQ_NAME_MAX + 20];
+    uint32_t entries = 0, blocks = 0;
+    int64_t copy = -1;
+    int err = LQ_OK;
+
+    snprintf(shown, sizeof shown, "consumers/%s.pos", name);
+    verify->result.consumers++;
+    /* It is written in place while the queue is in use: once damaged may be half-written, twice is damaged. */
+    for (int tries = 0; tries < 2; tries++) {
+        err = look_at_position(verify->view.queue, name, &copy, &entries, &blocks);
+        if (!err && !entries && !blocks) break;
+    }
+    if (err == LQ_ENOTFOUND) return;
+    if (err) find(verify, err, shown, 0, 0, 0, lq_error_text());
+    if (!err && copy >= 0) find(verify, LQ_ECORRUPT, shown, (uint64_t)copy, 0, 0, "one of the two copies of the fixed part does not verify");
+    if (!err && entries) find(verify, LQ_ECORRUPT, shown, LQI_POSITION_ENTRIES_AT, 0, 0, "commit entries do not verify: older positions are lost, the newest good one counts");
+    if (!err && blocks) find(verify, LQ_ECORRUPT, shown, LQI_POSITION_BLOCKS_AT, 0, 0, "blocks of the window do not verify: their messages come again");
+}
+
+static int verify_consumers(struct verify *verify)
+{
+    const lq_queue *queue = verify->view.queue;
+    char (*names)[LQ_NAME_MAX + 1];
+    size_t count;
+    int err = lqi_position_list(queue->io, queue->consumers_dir, &names, &count);
+    if (err) return err;
+    for (size_t i = 0; i < count; i++) verify_consumer(verify, names[i]);
+    free(names);
+    return LQ_OK;
+}
+
+/* ---- the verb ----------------------------------------------------------- */
+
+static int verify_queue(struct verify *verify, lq_queue *queue)
+{
+    int err = lqi_view_open(&verify->view, queue);
+    if (err) return err;
+    err = verify_meta(verify);
+    if (!err) err = verify_segments(verify);
+    if (!err) err = verify_records(verify);
+    if (!err) err = verify_consumers(verify);
+    lqi_view_close(&verify->view);
+    return err;
+}
+
+int lq_verify(const char *path, unsigned flags, lq_finding_callback *each, void *context, lq_verify_result *result_out)
+{
+    lq_options options = {.size = sizeof options, .flags = LQ_READ_ONLY};
+    struct verify verify = {.flags = flags, .each = each, .context = context};
+    lq_queue *queue;
+
+    if (flags & ~(unsigned)LQ_VERIFY_QUICK) return lqi_fail(LQ_EINVAL, "lq_verify: flags 0x%x mean nothing", flags);
+    if (result_out && result_out->size < sizeof verify.result.size)
+        return lqi_fail(LQ_EINVAL, "lq_verify: set `size` of the result before the call");
+    int err = lq_open(path, &options, &queue);
+    if (err == LQ_ECORRUPT) {
+        find(&verify, err, LQI_META_NAME, 0, 0, 0, lq_error_text());
+    } else if (err) {
+        return err;
+    } else {
+        err = verify_queue(&verify, queue);
+        lq_close(queue);
+    }
+    if (err && err != LQ_ECORRUPT) return err;
+    if (result_out) {
+        size_t size = result_out->size;
+        memcpy(result_out, &verify.result, size < sizeof verify.result ? size : sizeof verify.result);
+        result_out->size = size;
+    }
+    if (!verify.result.findings) return LQ_OK;
+    return lqi_fail(LQ_ECORRUPT, "%s: %" PRIu64 " damaged places, %" PRIu64 " messages lost", path, verify.result.findings, verify.result.lost);
+}

@@ -1,0 +1,57 @@
+#include "view.h"
+
+static bool in_use(const struct lqi_view *view)
+{
+    const struct lqi_shared *head = view->map.head;
+    return head && atomic_load(&head->identity.ready) && !atomic_load(&head->clean);
+}
+
+static int find_end(struct lqi_view *view)
+{
+    lq_queue *queue = view->queue;
+    struct lqi_position_entry witness;
+    struct lqi_trim trim;
+
+    int err = lqi_trim_load(&queue->meta_file, queue->meta.uuid, &trim);
+    if (err && err != LQ_ECORRUPT) return err; /* without a slot, the oldest file is where the log begins */
+    err = lqi_consumers_promise(queue->io, queue->consumers_dir, queue->meta.uuid, &witness);
+    if (err) return err;
+    struct lqi_promise promise = {witness.durable, witness.durable_id + 1};
+    err = lqi_find_end(&view->log, &trim, &promise, &view->files);
+    if (err) return err;
+    view->log.files_first_id = view->files.first_id;
+    view->log.files_first_position = view->files.first_position;
+    view->log.files_end = view->files.end;
+    view->log.files_next_id = view->files.next_id;
+    return LQ_OK;
+}
+
+int lqi_view_refresh(struct lqi_view *view)
+{
+    lq_queue *queue = view->queue;
+
+    if (!lqi_view_read_only(view) || in_use(view)) return LQ_OK;
+    lqi_shared_detach(&view->map);
+    int err = lqi_shared_attach(&view->map, queue->io, queue->dir, queue->meta.uuid, false);
+    if (!err && !in_use(view)) lqi_shared_detach(&view->map);
+    view->log.shared = view->map.head;
+    view->log.state = view->map.head ? &view->map.head->log : NULL;
+    if (!view->map.head) return find_end(view);
+    lqi_shared_ring(&view->map, &view->log.ring);
+    return LQ_OK;
+}
+
+int lqi_view_open(struct lqi_view *view, lq_queue *queue)
+{
+    view->queue = queue;
+    view->log = queue->log;
+    view->map = (struct lqi_shared_map)LQI_SHARED_NONE;
+    int err = lqi_view_refresh(view);
+    if (err) lqi_view_close(view);
+    return err;
+}
+
+void lqi_view_close(struct lqi_view *view)
+{
+    lqi_shared_detach(&view->map);
+}

@@ -1,0 +1,231 @@
+/* Futex words, bells and robust locks. See wait.h for what they promise. */
+#include "wait.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "error.h"
+
+int lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+
+/* ---- time -------------------------------------------------------------- */
+
+int64_t lqi_now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t lqi_deadline(int64_t timeout_ms)
+{
+    if (timeout_ms < 0 || timeout_ms > INT64_MAX / 2000) return INT64_MAX; /* beyond the age of the universe */
+    return lqi_now_us() + timeout_ms * 1000;
+}
+
+/* ---- futex words ------------------------------------------------------- */
+
+/* By system call: libc has no functions for them. The numbers are the kernel's interface and do not change;
+ * its headers may be older than the kernel. Without the PRIVATE flag: the words live in memory of many processes. */
+enum { FUTEX_WAKE_OP = 1, FUTEX_WAIT_BITSET_OP = 9, FUTEX2_32_BITS = 2 };
+#define FUTEX_ANY 0xffffffffu
+#define FUTEX_WAITV_NUMBER 449
+
+#ifdef SYS_futex
+#define FUTEX_NUMBER SYS_futex
+struct futex_time {
+    long seconds, nanoseconds;
+};
+#else /* 32-bit machines that were born with 64-bit time */
+#define FUTEX_NUMBER SYS_futex_time64
+struct futex_time {
+    int64_t seconds, nanoseconds;
+};
+#endif
+
+struct waitv { /* struct futex_waitv of <linux/futex.h> */
+    uint64_t seen, address;
+    uint32_t flags, reserved;
+};
+
+void lqi_wait(_Atomic uint32_t *word, uint32_t seen, int64_t deadline_us)
+{
+    struct futex_time at = {0}, *until = NULL;
+
+    if (deadline_us != INT64_MAX) {
+        if (deadline_us < 0) deadline_us = 0; /* long over */
+        __typeof__(at.seconds) seconds = (__typeof__(at.seconds))(deadline_us / 1000000);
+        if (seconds == deadline_us / 1000000) { /* else so far away that it is never */
+            at.seconds = seconds;
+            at.nanoseconds = (__typeof__(at.nanoseconds))(deadline_us % 1000000 * 1000);
+            until = &at;
+        }
+    }
+    /* Whatever it answers (woken, another value, a signal, too late), the caller looks for himself. */
+    syscall(FUTEX_NUMBER, word, FUTEX_WAIT_BITSET_OP, seen, until, NULL, FUTEX_ANY);
+}
+
+void lqi_wait_many(_Atomic uint32_t *const words[], const uint32_t seen[], size_t count, int64_t deadline_us)
+{
+    struct waitv waiters[LQI_WAIT_MANY];
+    struct {
+        int64_t seconds, nanoseconds;
+    } until = {deadline_us / 1000000, deadline_us % 1000000 * 1000};
+
+    assert(count > 0 && count <= LQI_WAIT_MANY);
+    if (deadline_us < 0) until.seconds = until.nanoseconds = 0;
+    for (size_t i = 0; i < count; i++)
+        waiters[i] = (struct waitv){.seen = seen[i], .address = (uintptr_t)words[i], .flags = FUTEX2_32_BITS};
+
+    long result = syscall(FUTEX_WAITV_NUMBER, waiters, (unsigned)count, 0u, deadline_us == INT64_MAX ? NULL : &until,
+                          CLOCK_MONOTONIC);
+    if (result >= 0 || errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT) return;
+
+    /* ENOSYS: Linux before 5.16; EPERM: a sandbox that has never heard of it. */
+    for (size_t i = 0; i < count; i++)
+        if (atomic_load(words[i]) != seen[i]) return;
+    int64_t soon = lqi_now_us() + 5000;
+    lqi_wait(words[0], seen[0], soon < deadline_us ? soon : deadline_us);
+}
+
+void lqi_wake_all(_Atomic uint32_t *word)
+{
+    syscall(FUTEX_NUMBER, word, FUTEX_WAKE_OP, INT32_MAX, NULL, NULL, 0);
+}
+
+/* ---- bells ------------------------------------------------------------- */
+
+/* listeners: bit 0 is the flag, the bits above count the calls of listen, so that a ringer lowers the
+ * flag only if nobody raised it again since he looked.
+ *
+ * Nothing is lost, wherever anybody is stopped or killed. A sleeper has read the word before he raised
+ * the flag. So a ringer who finds the flag up changes the word after that read: the sleeper's `seen` is stale, he
+ * does not sleep or is woken. A ringer who dies before he has woken all leaves the flag up, and the next one
+ * wakes them; when there is no next one, their bounded wait ends. (Lowering the flag first, as is usual,
+ * costs all later rings if the ringer dies there.) */
+
+uint32_t lqi_bell_listen(struct lqi_bell *bell)
+{
+    uint32_t seen = atomic_load(&bell->word);
+    uint32_t listeners = atomic_load(&bell->listeners);
+
+    while (!atomic_compare_exchange_weak(&bell->listeners, &listeners, (listeners + 2) | LQI_BELL_FLAG)) {}
+    /* Pairs with the fence of the ringer: what we look at next is what he changed, or he sees the flag. */
+    atomic_thread_fence(memory_order_seq_cst);
+    return seen;
+}
+
+void lqi_bell_ring_slow(struct lqi_bell *bell)
+{
+    uint32_t listeners = atomic_load(&bell->listeners);
+    if (!(listeners & LQI_BELL_FLAG)) return; /* another ringer has woken them */
+
+    atomic_fetch_add(&bell->word, 1);
+    lqi_wake_all(&bell->word);
+    /* Fails when somebody has come to listen since: then the flag is his. */
+    atomic_compare_exchange_strong(&bell->listeners, &listeners, listeners & ~LQI_BELL_FLAG);
+}
+
+/* ---- locks ------------------------------------------------------------- */
+
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN 1
+#endif
+#endif
+
+/* pthread_mutex_trylock, again and again for so long. */
+#ifdef UNDER_TSAN
+/* ThreadSanitizer does not see pthread_mutex_clocklock, and not that a timed lock was inherited. */
+static int timed_lock(pthread_mutex_t *mutex, int patience_ms)
+{
+    int64_t deadline = lqi_deadline(patience_ms);
+    for (;;) {
+        int error = pthread_mutex_trylock(mutex);
+        if (error != EBUSY) return error;
+        if (lqi_now_us() >= deadline) return ETIMEDOUT;
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+    }
+}
+#else
+static int timed_lock(pthread_mutex_t *mutex, int patience_ms)
+{
+    struct timespec until;
+#ifdef __GLIBC__
+    clock_gettime(CLOCK_MONOTONIC, &until);
+#else
+    clock_gettime(CLOCK_REALTIME, &until);
+#endif
+    until.tv_sec += patience_ms / 1000;
+    until.tv_nsec += patience_ms % 1000 * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_nsec -= 1000000000L;
+        until.tv_sec++;
+    }
+#ifdef __GLIBC__
+    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+#else
+    return pthread_mutex_timedlock(mutex, &until); /* a clock that jumps makes the patience longer or shorter */
+#endif
+}
+#endif
+
+int lqi_lock_init(struct lqi_lock *lock)
+{
+    pthread_mutexattr_t attributes;
+
+    int error = pthread_mutexattr_init(&attributes);
+    if (error) return lqi_fail_errno(error, "make", "a lock", -1);
+    error = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    if (!error) error = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    if (!error) error = pthread_mutex_init(&lock->mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    if (error == ENOTSUP || error == ENOSYS)
+        return lqi_fail(LQ_EUNSUPPORTED, "this system has no robust locks between processes");
+    return error ? lqi_fail_errno(error, "make", "a lock", -1) : LQ_OK;
+}
+
+/* What an answer of pthreads means. */
+static int lock_result(int error, const char *what)
+{
+    switch (error) {
+    case 0: return LQI_LOCKED;
+    case EOWNERDEAD: return LQI_INHERITED;
+    case EBUSY: return LQI_NOT_LOCKED;
+    case ETIMEDOUT:
+        return lqi_fail(LQ_EBUSY, "lock of %s: not had in %d ms; has the process that holds it been stopped?", what,
+                        lqi_lock_patience_ms);
+    case ENOTRECOVERABLE:
+        return lqi_fail(LQ_EIO, "lock of %s: unusable, an owner died in it and nobody could repair what it guards", what);
+    default: return lqi_fail_errno(error, "lock", what, -1);
+    }
+}
+
+int lqi_lock_try(struct lqi_lock *lock)
+{
+    return lock_result(pthread_mutex_trylock(&lock->mutex), "shared memory");
+}
+
+int lqi_lock(struct lqi_lock *lock, const char *what)
+{
+    /* First without asking for the time, which costs as much as the lock. */
+    int error = pthread_mutex_trylock(&lock->mutex);
+    if (error == EBUSY) error = timed_lock(&lock->mutex, lqi_lock_patience_ms);
+    return lock_result(error, what);
+}
+
+void lqi_lock_mend(struct lqi_lock *lock)
+{
+    pthread_mutex_consistent(&lock->mutex);
+}
+
+void lqi_unlock(struct lqi_lock *lock)
+{
+    pthread_mutex_unlock(&lock->mutex);
+}

@@ -1,0 +1,440 @@
+/* What is on disk after each step of a roll, if everything ends right there:
+ *
+ *   1 index and trailer written behind the last record   unsealed: its records are found by scanning
+ *   2 file cut to its end                                sealed, or as 1
+ *   3 file synced                                        sealed: complete, durable
+ *   4 header written into the prepared file (N.new)      the log ends with a sealed segment;
+ *   5 ... synced                                         N.new is swept away by recovery
+ *   6 renamed to FIRSTID.seg                             an empty last segment, or as 5
+ *   7 directory synced                                   an empty last segment
+ *   8 write_span = N                                     only now does it get records
+ *
+ * Every step may be done again by the one who inherits the write lock. */
+#include "writeout.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bytes.h"
+
+/* ---- files of spans ----------------------------------------------------- */
+
+static struct lqi_span *span_of(struct lqi_log *log, uint64_t number)
+{
+    return &log->state->spans[number & 1];
+}
+
+static uint64_t write_span(const struct lqi_log *log)
+{
+    return atomic_load_explicit(&log->state->write_span, memory_order_relaxed);
+}
+
+static uint64_t written(const struct lqi_log *log)
+{
+    return atomic_load_explicit(&log->state->written, memory_order_relaxed);
+}
+
+static int open_segment(const struct lqi_log *log, uint64_t first_id, struct lqi_file *file)
+{
+    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+
+    lqi_segment_name(name, first_id);
+    snprintf(shown, sizeof shown, "log/%s", name);
+    return lqi_file_open(file, log->io, log->log_dir, name, shown, LQI_OPEN_WRITE, 0);
+}
+
+static int file_of_span(struct lqi_log *log, struct lqi_span_file *kept, uint64_t number, struct lqi_file **file_out)
+{
+    if (kept->span != number) {
+        lqi_file_close(&kept->file);
+        kept->span = 0;
+        int err = open_segment(log, span_of(log, number)->first_id, &kept->file);
+        if (err) return err;
+        kept->span = number;
+    }
+    *file_out = &kept->file;
+    return LQ_OK;
+}
+
+int lqi_writing_file(struct lqi_log *log, struct lqi_file **file_out)
+{
+    return file_of_span(log, &log->writing, write_span(log), file_out);
+}
+
+int lqi_lock_write(struct lqi_log *log)
+{
+    int got = lqi_lock(&log->state->write, "write lock");
+    if (got == LQI_INHERITED) lqi_lock_mend(&log->state->write);
+    return got == LQI_INHERITED ? LQ_OK : got;
+}
+
+/* ---- failures that must not be believed away ---------------------------- */
+
+void lqi_poison(struct lqi_log *log)
+{
+    atomic_store(&log->shared->poisoned, 1);
+    lqi_bell_ring(&log->state->durable);
+    lqi_bell_ring(&log->state->room);
+}
+
+/* After a failed fdatasync the kernel may have dropped the pages and calls them clean: a second try would lie. */
+static int sync_or_poison(struct lqi_log *log, const struct lqi_file *file)
+{
+    int err = lqi_file_sync(file);
+    if (!err) return LQ_OK;
+    lqi_poison(log);
+    return lqi_fail(LQ_EPOISONED, "%s; the queue is poisoned now", lq_error_text());
+}
+
+static void raise_to(_Atomic uint64_t *value, uint64_t to)
+{
+    uint64_t now = atomic_load_explicit(value, memory_order_relaxed);
+    while (now < to && !atomic_compare_exchange_weak_explicit(value, &now, to, memory_order_release,
+                                                             memory_order_relaxed)) {}
+}
+
+/* ---- preparing ---------------------------------------------------------- */
+
+static void prepared_name(char name[LQI_SEGMENT_NAME_SIZE], char shown[LQI_SEGMENT_NAME_SIZE + 4], uint64_t span)
+{
+    snprintf(name, LQI_SEGMENT_NAME_SIZE, "%" PRIu64 ".new", span);
+    snprintf(shown, LQI_SEGMENT_NAME_SIZE + 4, "log/%s", name);
+}
+
+int lqi_prepare_locked(struct lqi_log *log, uint64_t span, uint64_t capacity)
+{
+    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+    struct lqi_file file = LQI_FILE_NONE;
+    bool standard = capacity == lqi_segment_capacity(&log->options);
+
+    if (standard && atomic_load_explicit(&log->state->prepared, memory_order_relaxed) == span) return LQ_OK;
+    prepared_name(name, shown, span);
+    atomic_store_explicit(&log->state->prepared, 0, memory_order_relaxed);
+    log->io->unlink(log->io, log->log_dir, name); /* left by a death, or of another size */
+    int err = lqi_file_open(&file, log->io, log->log_dir, name, shown, LQI_OPEN_NEW, log->options.mode);
+    if (!err) err = lqi_file_allocate(&file, lqi_segment_file_size(&log->options, capacity));
+    lqi_file_close(&file);
+    if (err) log->io->unlink(log->io, log->log_dir, name); /* gives back what it had got */
+    else atomic_store_explicit(&log->state->prepared, span, memory_order_release);
+    return err;
+}
+
+int lqi_prepare(struct lqi_log *log, uint64_t span)
+{
+    int err = lqi_lock_write(log);
+    if (err) return err;
+    if (write_span(log) + 1 == span) err = lqi_prepare_locked(log, span, lqi_segment_capacity(&log->options));
+    lqi_unlock(&log->state->write);
+    return err;
+}
+
+int lqi_allocate(struct lqi_log *log)
+{
+    struct lqi_file *file;
+    int err = lqi_lock_write(log);
+    if (err) return err;
+    struct lqi_span *span = span_of(log, write_span(log));
+    if (!span->sealed && !atomic_load_explicit(&span->allocated, memory_order_relaxed)) {
+        err = lqi_writing_file(log, &file);
+        if (!err) err = lqi_file_allocate(file, lqi_segment_file_size(&log->options, span->limit - span->position));
+        if (!err) atomic_store_explicit(&span->allocated, 1, memory_order_release);
+    }
+    lqi_unlock(&log->state->write);
+    return err;
+}
+
+/* ---- rolling ------------------------------------------------------------ */
+
+static int write_footer(const struct lqi_span *span, const struct lqi_file *file)
+{
+    struct lqi_segment_end end = span->end;
+    uint64_t offset = LQI_SEGMENT_HEADER + (end.end - span->position);
+    size_t size = (size_t)end.index_count * LQI_INDEX_ENTRY + LQI_SEGMENT_TRAILER;
+    uint8_t *bytes = malloc(size);
+    if (!bytes) return lqi_fail(LQ_ENOMEM, "no memory for the index of %s", file->name);
+
+    lqi_segment_end_encode(bytes, span->index, &end);
+    int err = lqi_file_write(file, offset, bytes, size);
+    if (!err) err = lqi_file_truncate(file, offset + size);
+    free(bytes);
+    return err;
+}
+
+static int seal(struct lqi_log *log, uint64_t number)
+{
+    struct lqi_span *span = span_of(log, number);
+    struct lqi_file *file;
+
+    if (span->sealed) return LQ_OK;
+    int err = file_of_span(log, &log->writing, number, &file);
+    if (!err) err = write_footer(span, file);
+    if (!err) err = sync_or_poison(log, file);
+    if (err) return err;
+    span->sealed = 1;
+    raise_to(&log->state->synced_id, span->end.next_id - 1);
+    raise_to(&log->state->synced, span->end.end);
+    lqi_bell_ring(&log->state->durable);
+    lqi_bell_ring(&log->state->arrived);
+    return LQ_OK;
+}
+
+/* The segment with the header we are about to write is there already: somebody died behind the rename. */
+static bool created_before(struct lqi_log *log, const struct lqi_segment_head *head)
+{
+    struct lqi_segment segment;
+    bool same = false;
+
+    if (lqi_segment_open(&segment, log->io, log->log_dir, head->first_id, log->uuid, false) == LQ_OK) {
+        same = segment.head.salt == head->salt;
+        lqi_segment_close(&segment);
+    }
+    return same;
+}
+
+static int write_header(struct lqi_log *log, uint64_t number, const struct lqi_segment_head *head)
+{
+    uint8_t bytes[LQI_SEGMENT_HEADER];
+    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4], final[LQI_SEGMENT_NAME_SIZE];
+    struct lqi_file file = LQI_FILE_NONE;
+
+    prepared_name(name, shown, number);
+    lqi_segment_name(final, head->first_id);
+    lqi_segment_head_encode(bytes, head);
+    int err = lqi_file_open(&file, log->io, log->log_dir, name, shown, LQI_OPEN_WRITE, 0);
+    if (!err) err = lqi_file_write(&file, 0, bytes, sizeof bytes);
+    if (!err) err = sync_or_poison(log, &file);
+    if (!err) {
+        int error = log->io->rename(log->io, log->log_dir, name, final, false);
+        if (error) err = lqi_fail_errno(error, "rename log/N.new to", final, -1);
+    }
+    lqi_file_close(&file);
+    return err;
+}
+
+static int create(struct lqi_log *log, uint64_t number)
+{
+    const struct lqi_span *span = span_of(log, number);
+    struct lqi_segment_head head = {
+        .first_id = span->first_id, .position = span->position, .salt = span->salt, .durable = span->durable,
+        .created_us = span->created_us,
+    };
+    memcpy(head.uuid, log->uuid, sizeof head.uuid);
+
+    int err = LQ_OK;
+    if (!created_before(log, &head)) {
+        /* Whoever swept the prepared file away meanwhile only costs us another. */
+        if (atomic_load(&log->state->prepared) != number)
+            err = lqi_prepare_locked(log, number, span->limit - span->position);
+        if (!err) err = write_header(log, number, &head);
+        if (err == LQ_ENOTFOUND) atomic_store(&log->state->prepared, 0);
+    }
+    if (err) return err;
+    int error = log->io->dir_sync(log->io, log->log_dir);
+    if (error) {
+        lqi_poison(log);
+        return lqi_fail(LQ_EPOISONED, "sync log/: error %d; the queue is poisoned now", error);
+    }
+    atomic_store_explicit(&log->state->prepared, 0, memory_order_relaxed);
+    uint64_t none = 0;
+    atomic_compare_exchange_strong(&log->state->second_id, &none, span->first_id);
+    atomic_store_explicit(&log->state->write_span, number, memory_order_release);
+    return LQ_OK;
+}
+
+/* ---- writing out -------------------------------------------------------- */
+
+/* Where the span being written ends, if the next one has begun. */
+static uint64_t span_end(struct lqi_log *log, uint64_t number)
+{
+    uint64_t newest = atomic_load_explicit(&log->state->append_span, memory_order_acquire);
+    return newest > number ? atomic_load(&span_of(log, number + 1)->position) : UINT64_MAX;
+}
+
+static int write_stretch(struct lqi_log *log, uint64_t number, uint64_t to)
+{
+    const struct lqi_span *span = span_of(log, number);
+    uint64_t from = written(log);
+    struct lqi_file *file;
+
+    int err = file_of_span(log, &log->writing, number, &file);
+    if (!err) err = lqi_file_write(file, lqi_segment_offset(&(struct lqi_segment_head){.position = span->position}, from),
+                                   lqi_ring_at(&log->ring, from), to - from);
+    if (!err) atomic_store_explicit(&log->state->written, to, memory_order_release);
+    return err;
+}
+
+/* The next file is made while this one has half of its room left, so that no PUT waits for it. A
+ * full disk is no error yet: it is one when the file is needed. */
+static void prepare_ahead(struct lqi_log *log)
+{
+    uint64_t number = write_span(log);
+    const struct lqi_span *span = span_of(log, number);
+
+    if (atomic_load(&log->state->prepared) == 0 && span_end(log, number) == UINT64_MAX &&
+        written(log) - span->position > (span->limit - span->position) / 2)
+        (void)lqi_prepare_locked(log, number + 1, lqi_segment_capacity(&log->options));
+}
+
+int lqi_write_up_to(struct lqi_log *log, uint64_t end)
+{
+    for (;;) {
+        uint64_t number = write_span(log);
+        uint64_t stop = span_end(log, number);
+        int err = LQ_OK;
+
+        if (written(log) >= stop) {
+            err = seal(log, number);
+            if (!err) err = create(log, number + 1);
+        } else if (written(log) < end) {
+            err = write_stretch(log, number, lqi_min64(end, stop));
+        } else {
+            break;
+        }
+        if (err) return err;
+    }
+    prepare_ahead(log);
+    return LQ_OK;
+}
+
+int lqi_write_out(struct lqi_log *log)
+{
+    int err = lqi_lock_write(log);
+    if (err) return err;
+    err = lqi_write_up_to(log, atomic_load_explicit(&log->state->ring.appended, memory_order_acquire));
+    lqi_unlock(&log->state->write);
+    return err;
+}
+
+void lqi_write_out_some(struct lqi_log *log)
+{
+    uint64_t appended = atomic_load_explicit(&log->state->ring.appended, memory_order_acquire);
+    if (appended - atomic_load_explicit(&log->state->written, memory_order_relaxed) < LQI_WRITE_OUT_SIZE &&
+        appended - atomic_load_explicit(&log->state->written, memory_order_relaxed) < log->ring.size / 4) return;
+
+    int got = lqi_lock_try(&log->state->write);
+    if (got != LQI_LOCKED && got != LQI_INHERITED) return;
+    if (got == LQI_INHERITED) lqi_lock_mend(&log->state->write);
+    /* A failure stays with the bytes: whoever needs the room or the disk meets it. */
+    (void)lqi_write_up_to(log, appended);
+    lqi_unlock(&log->state->write);
+}
+
+int lqi_give_back_space(struct lqi_log *log)
+{
+    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+    struct lqi_file *file;
+    int err = lqi_lock_write(log);
+    if (err) return err;
+
+    uint64_t number = write_span(log);
+    struct lqi_span *span = span_of(log, number);
+    prepared_name(name, shown, number + 1);
+    atomic_store(&log->state->prepared, 0);
+    log->io->unlink(log->io, log->log_dir, name);
+    if (!span->sealed) {
+        atomic_store(&span->allocated, 0);
+        err = lqi_writing_file(log, &file);
+        if (!err) err = lqi_file_truncate(file, LQI_SEGMENT_HEADER + (written(log) - span->position));
+    }
+    lqi_unlock(&log->state->write);
+    return err;
+}
+
+/* ---- group commit ------------------------------------------------------- */
+
+#define GROUP_WAIT_US 60
+
+/* The leader first waits a moment for a group as large as the last one: fewer syncs, and each shared by more. A lone
+ * thread, whose last group was itself, pays nothing. */
+static void wait_for_group(struct lqi_log *log)
+{
+    struct lqi_log_state *state = log->state;
+    uint64_t group = atomic_load_explicit(&state->last_group, memory_order_relaxed);
+    if (group <= 1) return;
+
+    uint64_t before = atomic_load_explicit(&state->synced_records, memory_order_relaxed);
+    int64_t deadline = lqi_now_us() + GROUP_WAIT_US;
+    struct lqi_tail tail;
+    while (lqi_log_tail(log, &tail) == LQ_OK && tail.records - before < group && lqi_now_us() < deadline)
+        sched_yield();
+}
+
+/* Writes out up to the tail and says which span's file a sync must cover; 0 when the roll has synced all. */
+static int write_for_sync(struct lqi_log *log, uint64_t end, uint64_t *span_out)
+{
+    int err = lqi_lock_write(log);
+    if (err) return err;
+    err = lqi_write_up_to(log, end);
+    *span_out = span_of(log, write_span(log))->sealed ? 0 : write_span(log);
+    /* Opened under the write lock: the span's slot may be another's afterwards. */
+    if (!err && *span_out) {
+        struct lqi_file *file;
+        err = file_of_span(log, &log->syncing, *span_out, &file);
+    }
+    lqi_unlock(&log->state->write);
+    return err;
+}
+
+/* Holds the sync lock. */
+static int lead(struct lqi_log *log)
+{
+    struct lqi_log_state *state = log->state;
+    struct lqi_tail tail;
+    uint64_t span = 0;
+
+    wait_for_group(log);
+    int err = lqi_log_tail(log, &tail);
+    if (!err) err = write_for_sync(log, tail.end, &span);
+    if (!err && span) err = sync_or_poison(log, &log->syncing.file);
+    if (err) return err;
+
+    atomic_store_explicit(&state->last_group, tail.records - atomic_load(&state->synced_records), memory_order_relaxed);
+    atomic_store_explicit(&state->synced_records, tail.records, memory_order_relaxed);
+    raise_to(&state->synced_id, tail.next_id - 1);
+    raise_to(&state->synced, tail.end);
+    return LQ_OK;
+}
+
+static int poisoned_or_ok(struct lqi_log *log)
+{
+    if (!lqi_poisoned(log)) return LQ_OK;
+    return lqi_fail(LQ_EPOISONED, "the queue is poisoned: a sync has failed; close all handles and open it again");
+}
+
+int lqi_commit(struct lqi_log *log, uint64_t position)
+{
+    struct lqi_log_state *state = log->state;
+
+    for (;;) {
+        uint32_t seen = lqi_bell_listen(&state->durable);
+        if (atomic_load_explicit(&state->synced, memory_order_acquire) >= position) return LQ_OK;
+        int err = poisoned_or_ok(log);
+        if (err) return err;
+
+        int got = lqi_lock_try(&state->sync);
+        if (got < 0) return got;
+        if (got == LQI_NOT_LOCKED) {
+            /* Bounded: the leader may die before it rings. */
+            lqi_wait(&state->durable.word, seen, lqi_now_us() + 10000);
+            continue;
+        }
+        if (got == LQI_INHERITED) lqi_lock_mend(&state->sync);
+        if (atomic_load_explicit(&state->synced, memory_order_acquire) < position) err = lead(log);
+        lqi_unlock(&state->sync);
+        lqi_bell_ring(&state->durable);
+        if (err) return err;
+        if (log->options.sync == LQ_SYNC_ALWAYS) lqi_bell_ring(&state->arrived);
+    }
+}
+
+int lqi_commit_all(struct lqi_log *log)
+{
+    struct lqi_tail tail;
+    int err = lqi_log_tail(log, &tail);
+    if (!err && atomic_load_explicit(&log->state->synced, memory_order_acquire) < tail.end)
+        err = lqi_commit(log, tail.end);
+    return err ? err : poisoned_or_ok(log);
+}

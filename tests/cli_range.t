@@ -1,0 +1,83 @@
+#!/bin/sh
+# Which messages cat, tail and peek show.
+. tests/support/cli.sh
+
+seq 1 100 | sed 's/^/m/' | lq put q
+shown() { # WANTED ARGUMENTS...: the bodies, with blanks between
+    shown_wanted=$1
+    shift
+    is "$shown_wanted" "$(lq "$@" --raw | xargs)"
+}
+
+check 'cat --from and --to take ids, both ends included' shown 'm5 m6 m7' cat q --from 5 --to 7
+check 'one message' shown 'm5' cat q --from 5 --to 5
+check 'none, when they are the wrong way round' shown '' cat q --from 7 --to 5
+check 'none, behind the end' shown '' cat q --from 101
+check '-N counts from the end' shown 'm98 m99 m100' cat q --from -3
+check 'and may be more than there are' shown 'm1 m2' cat q --from -1000 --to 2
+check 'begin' shown 'm1' cat q --from begin --to begin
+check 'end' shown 'm100' cat q --from 100 --to end
+check 'at most so many' shown 'm10 m11' cat q --from 10 -n 2
+check 'none at all' shown '' cat q -n 0
+check 'tail shows the last ten' shown 'm91 m92 m93 m94 m95 m96 m97 m98 m99 m100' tail q
+check 'tail -n' shown 'm99 m100' tail q -n 2
+check 'tail of more than there are' shown 'm1 m2' tail q --to 2 -n 50
+check 'tail -n 0' shown '' tail q -n 0
+check 'grep' shown 'm7 m77' cat q --grep '^m(7|77)$'
+check 'grep without regard to case' shown 'm77' cat q --grep 'M77' -i
+check 'tail shows the last that pass' shown 'm79 m97' tail q --grep '[79][79]' --grep '(79|97)' -n 2
+check 'tail, when fewer pass' shown 'm7' tail q --grep '^m7$'
+check 'tail -n 0 with a filter' shown '' tail q -n 0 --grep m
+
+consumer_is_a_position() {
+    lq get q -c half -n 50 >/dev/null && shown 'm51' cat q --from half -n 1 && shown 'm49 m50' tail q --to half -n 2
+}
+check 'a consumer is a position' consumer_is_a_position
+
+keys() {
+    lq put q --key a k1 && lq put q --key ab k2 && shown k1 cat q --key a && shown '' cat q --key '' --from 101
+}
+check 'keys are compared whole' keys
+
+nul_in_body() {
+    printf 'a\0needle' | lq put n --whole && is 1 "$(lq cat n --grep needle -F %i)" && is '' "$(lq cat n --grep '^needle' -F %i)"
+}
+check 'grep looks behind a NUL' nul_in_body
+
+times() {
+    lq put t old && sleep 0.4 && between=$(date -u +%Y-%m-%dT%H:%M:%S.%6NZ) && sleep 0.4 && lq put t new &&
+        shown new cat t --since "$between" && shown old cat t --until "$between" && shown new cat t --from "@$between" &&
+        shown old cat t --to "@$between" && shown new tail t --since "$between" && shown 'old new' cat t --since -1h &&
+        shown '' cat t --until -1h && shown '' cat t --since "@$(($(date +%s) + 3600))" && shown 'old new' cat t --since yesterday &&
+        shown new cat t --from "@$(TZ=UTC+5 date +%Y-%m-%dT%H:%M:%S -d "$between")-05:00" --since "$between"
+}
+check 'times, in UTC, relative, with a zone, as seconds' times
+
+local_time() {
+    between=$(TZ=Asia/Kolkata date -d "$between" +%Y-%m-%dT%H:%M:%S.%6N)
+    TZ=Asia/Kolkata shown new cat t --since "$between"
+}
+[ -e /usr/share/zoneinfo/Asia/Kolkata ] && check 'times without a zone are local' local_time
+
+bad_positions() {
+    for position in '' -x '-' 1.5 @ @yes '@2026-13-01' '@2026-02-30' '@2026-11-20T25:00' '@-5x' 'a b' 'a/b'; do
+        ends 2 lq cat q --from "$position" 2>err || { echo "$position" && return 1; }
+    done
+    ends 2 lq cat q --grep '(' 2>err && has '--grep' err
+}
+check 'what is no position is refused' bad_positions
+
+unknown_consumer() {
+    ends 4 lq cat q --from hafl 2>err && has "hint: did you mean 'half'?" err
+}
+check 'an unknown consumer gets a hint' unknown_consumer
+
+peeking() {
+    lq put p a b c && is a "$(lq peek p -F %s)" && lq get p -c x >/dev/null &&
+        is b "$(lq peek p -c x -F %s)" && is 'b c' "$(lq peek p -c x -n 5 --raw | xargs)" &&
+        is b "$(lq peek p -c x -F %s)" && is b "$(lq get p -c x)" && is c "$(lq get p -c x)" && ends 1 lq peek p -c x &&
+        ends 4 lq peek p -c nobody 2>err
+}
+check 'peek shows what comes next and takes nothing' peeking
+
+done_testing

@@ -1,0 +1,773 @@
+/* The real I/O table against the real kernel: what io.h promises of every call. */
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "support/child.h"
+#include "support/scratch.h"
+
+static const struct lqi_io *const io = &lqi_io_posix;
+
+static int open_dir(const char *path)
+{
+    int dir = -1;
+    assert_int_equal(io->dir_open(io, -1, path, &dir), 0);
+    return dir;
+}
+
+static int open_file(int dir, const char *name, int flags)
+{
+    int fd = -1;
+    assert_int_equal(io->open(io, dir, name, flags, 0600, &fd), 0);
+    return fd;
+}
+
+static uint64_t size_of(int fd)
+{
+    struct lqi_io_stat stat;
+    assert_int_equal(io->stat(io, fd, &stat), 0);
+    return stat.size;
+}
+
+/* Ends a test by the result of a child's body. */
+static void settle(int result)
+{
+    if (result == CHILD_SKIP) skip();
+    assert_int_equal(result, 0);
+}
+
+/* ---- files ------------------------------------------------------------- */
+
+static void what_is_written_is_read_back_as_far_as_the_file_goes(void **state)
+{
+    int dir = open_dir(*state), fd = open_file(dir, "a", LQI_OPEN_NEW);
+    char back[16] = "................";
+    size_t got = 99;
+
+    assert_int_equal(io->write(io, fd, 3, "hello", 5), 0);
+    assert_int_equal(io->read(io, fd, 0, back, sizeof back, &got), 0);
+    assert_int_equal(got, 8);
+    assert_memory_equal(back, "\0\0\0hello........", 16);
+    assert_int_equal(io->read(io, fd, 8, back, sizeof back, &got), 0);
+    assert_int_equal(got, 0);
+    assert_int_equal(io->read(io, fd, UINT64_MAX, back, sizeof back, &got), 0);
+    assert_int_equal(got, 0);
+    assert_int_equal(io->sync(io, fd), 0);
+    io->close(io, fd);
+
+    fd = open_file(dir, "a", LQI_OPEN_READ);
+    assert_int_equal(io->write(io, fd, 0, "x", 1), EBADF);
+    assert_int_equal(size_of(fd), 8);
+    io->close(io, fd);
+    io->close(io, dir);
+    io->close(io, -1);
+}
+
+static void a_new_file_must_not_be_there_yet_and_an_old_one_must(void **state)
+{
+    int dir = open_dir(*state), fd = -7;
+
+    assert_int_equal(io->open(io, dir, "a", LQI_OPEN_WRITE, 0600, &fd), ENOENT);
+    assert_int_equal(fd, -7);
+    io->close(io, open_file(dir, "a", LQI_OPEN_NEW));
+    assert_int_equal(io->open(io, dir, "a", LQI_OPEN_NEW, 0600, &fd), EEXIST);
+    assert_int_equal(fd, -7);
+    io->close(io, dir);
+}
+
+static void a_new_file_has_the_mode_that_was_asked_for_less_the_umask(void **state)
+{
+    mode_t before = umask(027);
+    int dir = open_dir(*state), fd = -1;
+    struct stat stat;
+
+    assert_int_equal(io->open(io, dir, "a", LQI_OPEN_NEW, 0666, &fd), 0);
+    assert_int_equal(fstat(fd, &stat), 0);
+    assert_int_equal(stat.st_mode & 07777, 0640);
+    assert_int_equal(io->dir_make(io, dir, "d", 0700), 0);
+    assert_int_equal(fstatat(dir, "d", &stat, 0), 0);
+    assert_int_equal(stat.st_mode & 07777, 0700);
+    umask(before);
+    io->close(io, fd);
+    io->close(io, dir);
+}
+
+static void what_is_no_plain_file_with_one_name_is_refused_and_never_waited_for(void **state)
+{
+    int dir = open_dir(*state), fd = -7;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    io->close(io, open_file(dir, "file", LQI_OPEN_NEW));
+    io->close(io, open_file(dir, "first", LQI_OPEN_NEW));
+    assert_int_equal(linkat(dir, "first", dir, "second", 0), 0);
+    assert_int_equal(symlinkat("file", dir, "link"), 0);
+    assert_int_equal(symlinkat("nowhere", dir, "dangling"), 0);
+    assert_int_equal(mkdirat(dir, "directory", 0700), 0);
+    assert_int_equal(mkfifoat(dir, "fifo", 0600), 0);
+    assert_int_equal(fchdir(dir), 0);
+    strcpy(address.sun_path, "socket");
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+
+    static const struct {
+        const char *name;
+        int error;
+    } cases[] = {{"first", EMLINK},    {"second", EMLINK}, {"link", ELOOP},  {"dangling", ELOOP},
+                 {"directory", EISDIR}, {"fifo", ENXIO},   {"socket", ENXIO}};
+    alarm(20);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(io->open(io, dir, cases[i].name, LQI_OPEN_READ, 0, &fd), cases[i].error);
+        assert_int_equal(io->open(io, dir, cases[i].name, LQI_OPEN_WRITE, 0, &fd), cases[i].error);
+        assert_int_equal(io->open(io, dir, cases[i].name, LQI_OPEN_NEW, 0600, &fd), EEXIST);
+        assert_int_equal(fd, -7);
+    }
+    alarm(0);
+    assert_int_equal(faccessat(dir, "nowhere", F_OK, 0), -1); /* nothing was made through the link */
+    assert_int_equal(unlinkat(dir, "second", 0), 0);
+    io->close(io, open_file(dir, "first", LQI_OPEN_WRITE));
+    close(listener);
+    io->close(io, dir);
+}
+
+static void a_directory_is_found_through_a_link_in_the_users_path_but_not_inside_a_queue(void **state)
+{
+    int dir = open_dir(*state), inner = -7;
+    char path[5000];
+
+    assert_int_equal(io->dir_make(io, dir, "d", 0700), 0);
+    assert_int_equal(io->dir_make(io, dir, "d", 0700), EEXIST);
+    assert_int_equal(symlinkat("d", dir, "link"), 0);
+    snprintf(path, sizeof path, "%s/link", (const char *)*state);
+    io->close(io, open_dir(path));
+    assert_int_not_equal(io->dir_open(io, dir, "link", &inner), 0);
+    assert_int_equal(io->dir_open(io, dir, "none", &inner), ENOENT);
+    assert_int_equal(inner, -7);
+    assert_int_equal(io->dir_open(io, dir, "d", &inner), 0);
+    io->close(io, open_file(inner, "f", LQI_OPEN_NEW));
+    assert_int_equal(io->dir_open(io, inner, "f", &inner), ENOTDIR);
+    assert_int_equal(io->dir_sync(io, inner), 0);
+    io->close(io, inner);
+    io->close(io, dir);
+}
+
+static int open_without_the_standard_streams(void *path)
+{
+    int dir = -1, first = -1, second = -1;
+    bool shared = false;
+
+    close(0);
+    close(1);
+    /* 2 stays, for CHECK to speak; its turn comes below. */
+    CHECK(io->dir_open(io, -1, path, &dir) == 0);
+    CHECK(io->open(io, dir, "a", LQI_OPEN_NEW, 0600, &first) == 0);
+    CHECK(dir > 2 && first > 2 && dir != first);
+    CHECK(fcntl(dir, F_GETFD) == FD_CLOEXEC && fcntl(first, F_GETFD) == FD_CLOEXEC);
+    CHECK(fcntl(0, F_GETFD) == -1 && fcntl(1, F_GETFD) == -1);
+
+    struct rlimit limit = {3, 3}; /* no descriptor above 2 is to be had: an error, and nothing is left open */
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    CHECK(io->open(io, dir, "a", LQI_OPEN_READ, 0, &second) == EMFILE && second == -1);
+    CHECK(fcntl(0, F_GETFD) == -1 && fcntl(1, F_GETFD) == -1);
+    CHECK(lqi_code_of_errno(EMFILE) == LQ_ELIMIT);
+
+    CHECK(io->dir_shared(io, dir, &shared) == 0 && shared);
+    close(2);
+    limit.rlim_cur = 3;
+    return io->open(io, dir, "a", LQI_OPEN_READ, 0, &second) == EMFILE && fcntl(2, F_GETFD) == -1 ? 0 : 1;
+}
+
+static void descriptors_stay_above_2_even_when_the_standard_streams_are_closed(void **state)
+{
+    settle(child_run(open_without_the_standard_streams, *state));
+}
+
+static int meet_the_file_size_limit(void *path)
+{
+    struct lqi_file file;
+    int dir = -1;
+    char bytes[8192] = {0};
+    struct rlimit limit = {4096, RLIM_INFINITY};
+
+    CHECK(io->dir_open(io, -1, path, &dir) == 0);
+    CHECK(lqi_file_open(&file, io, dir, "a", "log/a", LQI_OPEN_NEW, 0600) == LQ_OK);
+    CHECK(lqi_file_write(&file, 0, bytes, 8192) == LQ_OK);
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0); /* SIGXFSZ would end us */
+
+    CHECK(lqi_file_write(&file, 0, bytes, 4096) == LQ_OK);
+    CHECK(lqi_file_write(&file, 4096, bytes, 1) == LQ_ENOSPC);
+    CHECK(lqi_file_write(&file, 4000, bytes, 97) == LQ_ENOSPC);
+    CHECK(strcmp(lq_error_text(), "write log/a at byte 4000: File too large") == 0);
+    CHECK(lqi_file_write(&file, UINT64_MAX, bytes, 8192) == LQ_ENOSPC);
+    CHECK(lqi_file_write(&file, INT64_MAX, bytes, 1) == LQ_ENOSPC);
+    CHECK(lqi_file_truncate(&file, 9000) == LQ_ENOSPC);
+    CHECK(lqi_file_truncate(&file, 8192) == LQ_OK);
+    CHECK(lqi_file_truncate(&file, 5000) == LQ_OK); /* smaller is always fine */
+    CHECK(lqi_file_allocate(&file, 5001) == LQ_ENOSPC);
+    CHECK(lqi_file_truncate(&file, 100) == LQ_OK);
+    CHECK(lqi_file_allocate(&file, 4096) == LQ_OK);
+    return 0;
+}
+
+static void the_file_size_limit_is_an_error_and_no_signal(void **state)
+{
+    settle(child_run(meet_the_file_size_limit, *state));
+}
+
+static int fill_a_small_disk(void *path)
+{
+    int dir = -1, fd = -1, other = -1;
+    static char bytes[1 << 20];
+    void *map = NULL;
+    struct lqi_io_stat stat;
+
+    if (!child_unshare_mounts() || mount("none", path, "tmpfs", 0, "size=1m") != 0) return CHILD_SKIP;
+    CHECK(io->dir_open(io, -1, path, &dir) == 0);
+    CHECK(io->open(io, dir, "a", LQI_OPEN_NEW, 0600, &fd) == 0);
+    CHECK(io->open(io, dir, "b", LQI_OPEN_NEW, 0600, &other) == 0);
+    CHECK(io->allocate(io, fd, 2 << 20) == ENOSPC);
+    CHECK(io->stat(io, fd, &stat) == 0 && stat.size == 0);
+    CHECK(io->write(io, fd, 0, bytes, 512 << 10) == 0);
+    CHECK(io->write(io, fd, 512 << 10, bytes, sizeof bytes) == ENOSPC);
+    CHECK(lqi_code_of_errno(ENOSPC) == LQ_ENOSPC);
+
+    /* A hole that the disk has no room for: touching it would be SIGBUS. */
+    CHECK(io->truncate(io, other, 1 << 20) == 0);
+    int error = io->map(io, other, 0, 1 << 20, 0, true, &map);
+    if (error == 0) return CHILD_SKIP; /* a kernel before 5.14 cannot say */
+    CHECK(error == ENOSPC && map == NULL);
+
+    CHECK(io->truncate(io, fd, 4096) == 0);
+    CHECK(io->map(io, other, 0, 512 << 10, 0, true, &map) == 0);
+    memset(map, 1, 512 << 10);
+    return 0;
+}
+
+static void a_full_disk_is_an_error_and_no_signal_for_maps_too(void **state)
+{
+    settle(child_run(fill_a_small_disk, *state));
+}
+
+static void allocating_grows_a_file_takes_the_space_and_never_shrinks_it(void **state)
+{
+    int dir = open_dir(*state), fd = open_file(dir, "a", LQI_OPEN_NEW);
+    struct stat stat;
+    char bytes[8] = "", zero[8] = "";
+    size_t got;
+
+    assert_int_equal(io->write(io, fd, 0, "abc", 3), 0);
+    int error = io->allocate(io, fd, 100000);
+    assert_int_equal(size_of(fd), 100000);
+    if (error == 0) {
+        assert_int_equal(fstat(fd, &stat), 0);
+        assert_true(stat.st_blocks * 512 >= 98304);
+    } else {
+        assert_int_equal(error, EOPNOTSUPP);
+    }
+    assert_int_equal(io->allocate(io, fd, 50000), error);
+    assert_int_equal(io->allocate(io, fd, 0), 0);
+    assert_int_equal(size_of(fd), 100000);
+    assert_int_equal(io->read(io, fd, 0, bytes, 8, &got), 0);
+    assert_memory_equal(bytes, "abc\0\0\0\0\0", 8);
+    assert_int_equal(io->read(io, fd, 99992, bytes, 8, &got), 0);
+    assert_memory_equal(bytes, zero, 8);
+    io->close(io, fd);
+    io->close(io, dir);
+}
+
+static int allocate_where_it_cannot_be_done(void *path)
+{
+    int dir = -1, fd = -1;
+    struct lqi_io_stat stat;
+    struct lqi_file file;
+
+    if (!child_refuse(SYS_fallocate, EOPNOTSUPP)) return CHILD_SKIP;
+    CHECK(io->dir_open(io, -1, path, &dir) == 0);
+    CHECK(io->open(io, dir, "a", LQI_OPEN_NEW, 0600, &fd) == 0);
+    CHECK(io->allocate(io, fd, 10000) == EOPNOTSUPP);
+    CHECK(io->stat(io, fd, &stat) == 0 && stat.size == 10000);
+    CHECK(io->allocate(io, fd, 5000) == EOPNOTSUPP);
+    CHECK(io->stat(io, fd, &stat) == 0 && stat.size == 10000);
+    CHECK(lqi_file_open(&file, io, dir, "b", "b", LQI_OPEN_NEW, 0600) == LQ_OK);
+    CHECK(lqi_file_allocate(&file, 10000) == LQ_OK);
+    return 0;
+}
+
+static void where_nothing_can_be_reserved_allocating_grows_the_file(void **state)
+{
+    settle(child_run(allocate_where_it_cannot_be_done, *state));
+}
+
+static void do_nothing(int signal)
+{
+    (void)signal;
+}
+
+static void signals_interrupt_nothing(void **state)
+{
+    static char bytes[1 << 20];
+    int dir = open_dir(*state), fd = open_file(dir, "a", LQI_OPEN_NEW);
+    size_t got = 0;
+    struct sigaction action = {.sa_handler = do_nothing}, before; /* without SA_RESTART */
+    struct itimerval often = {{0, 200}, {0, 200}}, never = {{0, 0}, {0, 0}};
+
+    assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    int failed = 0;
+    for (int i = 0; i < 30; i++) {
+        failed |= io->write(io, fd, (uint64_t)i << 16, bytes, sizeof bytes);
+        failed |= io->sync(io, fd);
+        failed |= io->read(io, fd, (uint64_t)i << 16, bytes, sizeof bytes, &got);
+        failed |= got != sizeof bytes;
+        failed |= io->dir_sync(io, dir);
+    }
+    setitimer(ITIMER_REAL, &never, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    assert_int_equal(failed, 0);
+    io->close(io, fd);
+    io->close(io, dir);
+}
+
+/* ---- names ------------------------------------------------------------- */
+
+static void rename_both_ways(int dir)
+{
+    int fd = -1;
+    struct lqi_io_stat a, b;
+
+    CHECK(io->open(io, dir, "a", LQI_OPEN_NEW, 0600, &fd) == 0 && io->stat(io, fd, &a) == 0);
+    io->close(io, fd);
+    CHECK(io->open(io, dir, "b", LQI_OPEN_NEW, 0600, &fd) == 0 && io->stat(io, fd, &b) == 0);
+    CHECK(a.links == 1 && b.links == 1 && a.inode != b.inode);
+
+    CHECK(io->rename(io, dir, "a", "b", false) == EEXIST);
+    CHECK(faccessat(dir, "a", F_OK, 0) == 0 && io->stat(io, fd, &b) == 0 && b.links == 1);
+    CHECK(io->rename(io, dir, "none", "c", false) == ENOENT);
+    CHECK(io->rename(io, dir, "none", "c", true) == ENOENT);
+
+    CHECK(io->rename(io, dir, "a", "b", true) == 0);
+    CHECK(faccessat(dir, "a", F_OK, 0) != 0 && io->stat(io, fd, &b) == 0 && b.links == 0);
+    io->close(io, fd);
+    CHECK(io->rename(io, dir, "b", "c", false) == 0);
+    CHECK(faccessat(dir, "b", F_OK, 0) != 0);
+    CHECK(io->open(io, dir, "c", LQI_OPEN_READ, 0, &fd) == 0 && io->stat(io, fd, &b) == 0);
+    CHECK(b.inode == a.inode && b.links == 1);
+    io->close(io, fd);
+    CHECK(io->unlink(io, dir, "c") == 0 && io->unlink(io, dir, "c") == ENOENT);
+}
+
+static int rename_in_a_child(void *path)
+{
+    int dir = -1;
+    CHECK(io->dir_open(io, -1, path, &dir) == 0);
+    rename_both_ways(dir);
+    return 0;
+}
+
+static void a_rename_replaces_only_when_it_may(void **state)
+{
+    settle(child_run(rename_in_a_child, *state));
+}
+
+static int rename_the_old_way(void *path)
+{
+    int dir = -1, fd = -1;
+    CHECK(io->dir_open(io, -1, path, &dir) == 0);
+    if (!child_refuse(SYS_renameat2, EINVAL)) return CHILD_SKIP;
+    rename_both_ways(dir);
+
+    /* Died in the middle: both names are there. The next try finishes it. */
+    CHECK(io->open(io, dir, "from", LQI_OPEN_NEW, 0600, &fd) == 0);
+    CHECK(linkat(dir, "from", dir, "to", 0) == 0);
+    CHECK(io->rename(io, dir, "from", "to", false) == 0);
+    CHECK(faccessat(dir, "from", F_OK, 0) != 0 && faccessat(dir, "to", F_OK, 0) == 0);
+    return 0;
+}
+
+static void a_rename_refuses_to_replace_where_the_system_call_cannot(void **state)
+{
+    settle(child_run(rename_the_old_way, *state));
+}
+
+struct names {
+    int count, limit;
+    char all[300];
+    int dir; /* listed once more from inside, if not -1 */
+};
+
+static int note_name(void *context, const char *name)
+{
+    struct names *names = context;
+    assert_true(strlen(names->all) + strlen(name) + 2 < sizeof names->all);
+    strcat(strcat(names->all, name), " ");
+    if (names->dir >= 0) {
+        struct names inner = {.limit = 100, .dir = -1};
+        assert_int_equal(io->dir_list(io, names->dir, note_name, &inner), 0);
+        assert_int_equal(inner.count, 3);
+    }
+    return ++names->count == names->limit;
+}
+
+static void a_listing_names_everything_once_and_stops_when_told(void **state)
+{
+    int dir = open_dir(*state);
+    struct names all = {.limit = 100, .dir = dir}, one = {.limit = 1, .dir = -1};
+
+    assert_int_equal(io->dir_list(io, dir, note_name, &(struct names){.limit = 100, .dir = -1}), 0);
+    io->close(io, open_file(dir, "first", LQI_OPEN_NEW));
+    io->close(io, open_file(dir, ".hidden", LQI_OPEN_NEW));
+    assert_int_equal(io->dir_make(io, dir, "dir", 0700), 0);
+
+    assert_int_equal(io->dir_list(io, dir, note_name, &all), 0);
+    assert_int_equal(all.count, 3);
+    assert_non_null(strstr(all.all, "first "));
+    assert_non_null(strstr(all.all, ".hidden "));
+    assert_non_null(strstr(all.all, "dir "));
+    assert_int_equal(io->dir_list(io, dir, note_name, &one), 0);
+    assert_int_equal(one.count, 1);
+    int file = open_file(dir, "first", LQI_OPEN_READ);
+    assert_int_equal(io->dir_list(io, file, note_name, &one), ENOTDIR);
+    io->close(io, file);
+    io->close(io, dir);
+}
+
+/* ---- locks ------------------------------------------------------------- */
+
+static bool is_locked(int fd, uint64_t first, uint64_t count)
+{
+    bool by_others = false;
+    assert_int_equal(io->locked(io, fd, first, count, &by_others), 0);
+    return by_others;
+}
+
+static void a_lock_is_seen_by_all_but_its_owner_and_goes_with_the_open_file(void **state)
+{
+    int dir = open_dir(*state), ours = open_file(dir, "a", LQI_OPEN_NEW), theirs = open_file(dir, "a", LQI_OPEN_WRITE);
+    int looking = open_file(dir, "a", LQI_OPEN_READ);
+    uint64_t far = (uint64_t)1 << 40;
+
+    assert_int_equal(io->lock(io, ours, far), 0);
+    assert_int_equal(io->lock(io, ours, far), 0);
+    assert_int_equal(io->lock(io, theirs, far), EAGAIN);
+    assert_int_equal(io->lock(io, theirs, far + 1), 0);
+    assert_false(is_locked(ours, far, 1));
+    assert_true(is_locked(ours, far, 2));
+    assert_true(is_locked(theirs, far - 5, 100));
+    assert_true(is_locked(looking, far, 1));
+    assert_false(is_locked(looking, far, 0));
+    assert_false(is_locked(looking, 0, far));
+
+    io->close(io, open_file(dir, "a", LQI_OPEN_WRITE)); /* would drop a lock of the old kind */
+    assert_true(is_locked(looking, far, 1));
+    assert_int_equal(io->unlock(io, ours, far), 0);
+    assert_int_equal(io->unlock(io, ours, far), 0);
+    assert_false(is_locked(looking, far, 1));
+    assert_true(is_locked(looking, far, 2));
+    io->close(io, theirs);
+    assert_false(is_locked(looking, 0, far + 10));
+    io->close(io, looking);
+    io->close(io, ours);
+    io->close(io, dir);
+}
+
+struct lock_holder {
+    const char *path;
+    int tell[2]; /* a byte from the child: locked */
+    int go[2];   /* end of file for the grandchild: close */
+};
+
+static int hold_a_lock(void *context)
+{
+    struct lock_holder *holder = context;
+    int dir = -1, fd = -1;
+    CHECK(io->dir_open(io, -1, holder->path, &dir) == 0);
+    CHECK(io->open(io, dir, "a", LQI_OPEN_WRITE, 0, &fd) == 0);
+    CHECK(io->lock(io, fd, 7) == 0);
+    CHECK(write(holder->tell[1], "x", 1) == 1);
+    pause();
+    return 1;
+}
+
+static void a_lock_goes_with_its_process(void **state)
+{
+    struct lock_holder holder = {.path = *state};
+    int dir = open_dir(*state), fd = open_file(dir, "a", LQI_OPEN_NEW);
+    char byte;
+
+    assert_int_equal(pipe(holder.tell), 0);
+    pid_t child = child_start(hold_a_lock, &holder);
+    assert_int_equal(read(holder.tell[0], &byte, 1), 1);
+    assert_true(is_locked(fd, 7, 1));
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    assert_int_equal(io->lock(io, fd, 7), EAGAIN);
+    child_kill(child);
+    assert_false(is_locked(fd, 0, 100));
+    assert_int_equal(io->lock(io, fd, 7), 0);
+    close(holder.tell[0]);
+    close(holder.tell[1]);
+    io->close(io, fd);
+    io->close(io, dir);
+}
+
+/* Locks, forks, and dies; the grandchild holds the inherited descriptor until `go` ends. */
+static int hold_a_lock_and_fork(void *context)
+{
+    struct lock_holder *holder = context;
+    int dir = -1, fd = -1;
+    char byte;
+
+    CHECK(io->dir_open(io, -1, holder->path, &dir) == 0);
+    CHECK(io->open(io, dir, "a", LQI_OPEN_WRITE, 0, &fd) == 0);
+    CHECK(io->lock(io, fd, 7) == 0);
+    if (fork() == 0) {
+        alarm(60);
+        close(holder->go[1]);
+        if (read(holder->go[0], &byte, 1) != 0) _exit(1);
+        io->close(io, fd);
+        if (write(holder->tell[1], "x", 1) != 1) _exit(1);
+        _exit(0);
+    }
+    raise(SIGKILL);
+    return 1;
+}
+
+static void a_lock_inherited_through_a_fork_goes_when_the_parent_is_dead_and_the_child_has_closed(void **state)
+{
+    struct lock_holder holder = {.path = *state};
+    int dir = open_dir(*state), fd = open_file(dir, "a", LQI_OPEN_NEW);
+    char byte;
+
+    assert_int_equal(pipe(holder.tell), 0);
+    assert_int_equal(pipe(holder.go), 0);
+    assert_int_equal(child_run(hold_a_lock_and_fork, &holder), 100 + SIGKILL);
+    assert_true(is_locked(fd, 7, 1)); /* this is the price, see the top of io_posix.c */
+    close(holder.go[1]);
+    assert_int_equal(read(holder.tell[0], &byte, 1), 1);
+    assert_false(is_locked(fd, 7, 1));
+    close(holder.go[0]);
+    close(holder.tell[0]);
+    close(holder.tell[1]);
+    io->close(io, fd);
+    io->close(io, dir);
+}
+
+/* ---- maps -------------------------------------------------------------- */
+
+static void two_maps_of_a_file_are_the_same_memory(void **state)
+{
+    int dir = open_dir(*state), fd = open_file(dir, "a", LQI_OPEN_NEW), looking = open_file(dir, "a", LQI_OPEN_READ);
+    void *one = NULL, *two = NULL;
+    char back[4];
+    size_t got;
+
+    assert_int_equal(io->allocate(io, fd, 65536), 0);
+    assert_int_equal(io->map(io, fd, 0, 65536, 0, true, &one), 0);
+    assert_int_equal(io->map(io, looking, 4096, 100, 0, false, &two), 0);
+    memcpy((char *)one + 4096, "abcd", 4);
+    assert_memory_equal(two, "abcd", 4);
+    assert_int_equal(io->read(io, fd, 4096, back, 4, &got), 0);
+    assert_memory_equal(back, "abcd", 4);
+    io->unmap(io, one, 65536, 0);
+    io->unmap(io, two, 100, 0);
+    io->unmap(io, NULL, 100, 0);
+    io->close(io, looking);
+    io->close(io, fd);
+    io->close(io, dir);
+}
+
+static void a_mirrored_map_has_no_seam(void **state)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), head = 3 * page, ring = 4 * page;
+    int dir = open_dir(*state), fd = open_file(dir, "a", LQI_OPEN_NEW);
+    void *map = NULL;
+    unsigned char in_memory;
+
+    assert_int_equal(io->allocate(io, fd, 2 * page + head + ring), 0);
+    assert_int_equal(io->map(io, fd, 2 * page, head + ring, ring, true, &map), 0);
+    uint8_t *bytes = (uint8_t *)map + head;
+
+    memcpy(bytes + ring - 6, "over the seam", 13);
+    assert_memory_equal(bytes, "he seam", 7);
+    assert_memory_equal(bytes + ring, "he seam", 7);
+    bytes[2 * ring - 1] = 'Z';
+    assert_int_equal(bytes[ring - 1], 'Z');
+    for (size_t i = 0; i < ring; i++) {
+        bytes[i] = (uint8_t)(i * 7);
+        assert_int_equal(bytes[ring + i], (uint8_t)(i * 7));
+    }
+    memset(map, 9, head); /* what is before the ring is there once */
+    assert_int_equal(bytes[0], 0);
+
+    io->unmap(io, map, head + ring, ring);
+    assert_int_equal(mincore(map, page, &in_memory), -1);
+    assert_int_equal(mincore((uint8_t *)map + head + ring, page, &in_memory), -1);
+    io->close(io, fd);
+    io->close(io, dir);
+}
+
+static void nothing_is_mapped_that_the_file_does_not_have(void **state)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    int dir = open_dir(*state), fd = open_file(dir, "a", LQI_OPEN_NEW), looking;
+    void *map = NULL;
+
+    assert_int_equal(io->truncate(io, fd, 4 * page), 0);
+    assert_int_equal(io->map(io, fd, 0, 4 * page + 1, 0, true, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 2 * page, 3 * page, 0, false, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 8 * page, page, 0, false, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 0, 0, 0, false, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 1, page, 0, false, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 0, page, 2 * page, false, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 0, page + 8, page, false, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 0, 2 * page, 8, false, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 0, SIZE_MAX & ~(page - 1), 0, false, &map), EINVAL);
+    looking = open_file(dir, "a", LQI_OPEN_READ);
+    assert_int_equal(io->map(io, looking, 0, page, 0, true, &map), EACCES);
+    assert_null(map);
+    io->close(io, looking);
+    io->close(io, fd);
+    io->close(io, dir);
+}
+
+static int map_on_an_old_kernel(void *path)
+{
+    int dir = -1, fd = -1;
+    void *map = NULL;
+    CHECK(io->dir_open(io, -1, path, &dir) == 0);
+    CHECK(io->open(io, dir, "a", LQI_OPEN_NEW, 0600, &fd) == 0);
+    CHECK(io->allocate(io, fd, 65536) == 0);
+    if (!child_refuse(SYS_madvise, EINVAL)) return CHILD_SKIP;
+    CHECK(io->map(io, fd, 0, 65536, 65536, true, &map) == 0);
+    memset(map, 1, 131072);
+    return 0;
+}
+
+static void a_kernel_that_cannot_populate_maps_all_the_same(void **state)
+{
+    settle(child_run(map_on_an_old_kernel, *state));
+}
+
+/* ---- the machine ------------------------------------------------------- */
+
+static int hide_the_boot_id(void *unused)
+{
+    uint8_t real[16], one[16], two[16];
+
+    (void)unused;
+    CHECK(io->boot_id(io, real) == 0);
+    if (!child_unshare_mounts()) return CHILD_SKIP;
+    if (mount("/dev/null", "/proc/sys/kernel/random/boot_id", NULL, MS_BIND, NULL) != 0) return CHILD_SKIP;
+    CHECK(io->boot_id(io, one) == 0 && io->boot_id(io, two) == 0);
+    CHECK(memcmp(one, two, 16) == 0 && memcmp(one, real, 16) != 0);
+    if (mount("none", "/proc", "tmpfs", 0, NULL) != 0) return CHILD_SKIP;
+    CHECK(io->boot_id(io, one) == ENOSYS);
+    return 0;
+}
+
+static void a_boot_has_an_id_even_where_the_kernels_own_is_hidden(void **state)
+{
+    uint8_t one[16] = {0}, two[16] = {0}, zero[16] = {0};
+    (void)state;
+    assert_int_equal(io->boot_id(io, one), 0);
+    assert_int_equal(io->boot_id(io, two), 0);
+    assert_memory_equal(one, two, 16);
+    assert_memory_not_equal(one, zero, 16);
+    settle(child_run(hide_the_boot_id, NULL));
+}
+
+static void random_bytes_differ_and_the_clock_is_near_the_systems(void **state)
+{
+    static uint8_t one[1000], two[1000];
+    (void)state;
+    assert_int_equal(io->random(io, one, sizeof one), 0);
+    assert_int_equal(io->random(io, two, sizeof two), 0);
+    assert_memory_not_equal(one, two, sizeof one);
+    assert_memory_not_equal(one + 900, two + 900, 100);
+    assert_int_equal(io->random(io, NULL, 0), 0);
+    int64_t seconds = time(NULL), now = io->wall_us(io) / 1000000;
+    assert_true(now >= seconds - 1 && now <= seconds + 1);
+}
+
+static void errors_name_the_call_the_file_and_the_byte(void **state)
+{
+    int dir = open_dir(*state);
+    struct lqi_file file = LQI_FILE_NONE;
+    uint64_t size = 7;
+    size_t got;
+    char byte;
+
+    lqi_file_close(&file);
+    assert_int_equal(lqi_file_open(&file, io, dir, "a", "log/a", LQI_OPEN_READ, 0), LQ_ENOTFOUND);
+    assert_string_equal(lq_error_text(), "open log/a: No such file or directory");
+    assert_int_equal(file.fd, -1);
+    assert_int_equal(lqi_file_open(&file, io, dir, "a", "log/a", LQI_OPEN_NEW, 0600), LQ_OK);
+    lqi_file_close(&file);
+    assert_int_equal(lqi_file_open(&file, io, dir, "a", "log/a", LQI_OPEN_NEW, 0600), LQ_EIO);
+    assert_string_equal(lq_error_text(), "create log/a: File exists");
+    assert_int_equal(lqi_file_open(&file, io, dir, "a", "log/a", LQI_OPEN_READ, 0), LQ_OK);
+    assert_int_equal(lqi_file_write(&file, 12, "x", 1), LQ_EIO);
+    assert_string_equal(lq_error_text(), "write log/a at byte 12: Bad file descriptor");
+    assert_int_equal(lqi_file_size(&file, &size), LQ_OK);
+    assert_int_equal(size, 0);
+    assert_int_equal(lqi_file_sync(&file), LQ_OK);
+    lqi_file_close(&file);
+    lqi_file_close(&file);
+
+    file.fd = 12345;
+    assert_int_equal(lqi_file_read(&file, 1, &byte, 1, &got), LQ_EIO);
+    assert_int_equal(lqi_file_sync(&file), LQ_EIO);
+    assert_int_equal(lqi_file_truncate(&file, 1), LQ_EIO);
+    assert_int_equal(lqi_file_allocate(&file, 1), LQ_EIO);
+    assert_int_equal(lqi_file_size(&file, &size), LQ_EIO);
+    io->close(io, dir);
+}
+
+int main(void)
+{
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
+    const struct CMUnitTest tests[] = {
+        IN_SCRATCH(what_is_written_is_read_back_as_far_as_the_file_goes),
+        IN_SCRATCH(a_new_file_must_not_be_there_yet_and_an_old_one_must),
+        IN_SCRATCH(a_new_file_has_the_mode_that_was_asked_for_less_the_umask),
+        IN_SCRATCH(what_is_no_plain_file_with_one_name_is_refused_and_never_waited_for),
+        IN_SCRATCH(a_directory_is_found_through_a_link_in_the_users_path_but_not_inside_a_queue),
+        IN_SCRATCH(descriptors_stay_above_2_even_when_the_standard_streams_are_closed),
+        IN_SCRATCH(the_file_size_limit_is_an_error_and_no_signal),
+        IN_SCRATCH(a_full_disk_is_an_error_and_no_signal_for_maps_too),
+        IN_SCRATCH(allocating_grows_a_file_takes_the_space_and_never_shrinks_it),
+        IN_SCRATCH(where_nothing_can_be_reserved_allocating_grows_the_file),
+        IN_SCRATCH(signals_interrupt_nothing),
+        IN_SCRATCH(a_rename_replaces_only_when_it_may),
+        IN_SCRATCH(a_rename_refuses_to_replace_where_the_system_call_cannot),
+        IN_SCRATCH(a_listing_names_everything_once_and_stops_when_told),
+        IN_SCRATCH(a_lock_is_seen_by_all_but_its_owner_and_goes_with_the_open_file),
+        IN_SCRATCH(a_lock_goes_with_its_process),
+        IN_SCRATCH(a_lock_inherited_through_a_fork_goes_when_the_parent_is_dead_and_the_child_has_closed),
+        IN_SCRATCH(two_maps_of_a_file_are_the_same_memory),
+        IN_SCRATCH(a_mirrored_map_has_no_seam),
+        IN_SCRATCH(nothing_is_mapped_that_the_file_does_not_have),
+        IN_SCRATCH(a_kernel_that_cannot_populate_maps_all_the_same),
+        cmocka_unit_test(a_boot_has_an_id_even_where_the_kernels_own_is_hidden),
+        cmocka_unit_test(random_bytes_differ_and_the_clock_is_near_the_systems),
+        IN_SCRATCH(errors_name_the_call_the_file_and_the_byte),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,712 @@
+/* What a queue is: options completed and compared, kept in a file, read back in spite of damage. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "bytes.h"
+#include "checksum.h"
+#include "meta.h"
+#include "support/each_fault.h"
+#include "support/hex.h"
+#include "support/scratch.h"
+
+enum { COPY = 512, SLOT0 = 1024, SLOT1 = 1536 };
+
+static const struct lqi_meta sample = {
+    .uuid = "0123456789abcde",
+    .created_us = 1700000000000000,
+    .options = {
+        .size = sizeof(lq_options),
+        .mode = 0640,
+        .full_timeout_ms = -1,
+        .sync = LQ_SYNC_INTERVAL,
+        .sync_interval_ms = 250,
+        .retention = LQ_RETAIN_BOTH,
+        .full = LQ_FULL_BLOCK,
+        .size_max = 1 << 30,
+        .age_max_ms = 86400000,
+        .segment_size = 1 << 20,
+        .ring_size = 1 << 17,
+        .message_size_max = 1 << 16,
+        .compression = 6,
+    },
+};
+
+static const struct lqi_trim trim7 = {.sequence = 7, .first_id = 1001, .position = 0x40000, .synced = 0x40100, .next_id = 1010};
+
+static void assert_same_options(const lq_options *a, const lq_options *b)
+{
+    assert_int_equal(a->size, b->size);
+    assert_int_equal(a->flags, b->flags);
+    assert_int_equal(a->mode, b->mode);
+    assert_int_equal(a->full_timeout_ms, b->full_timeout_ms);
+    assert_int_equal(a->sync, b->sync);
+    assert_int_equal(a->sync_interval_ms, b->sync_interval_ms);
+    assert_int_equal(a->retention, b->retention);
+    assert_int_equal(a->full, b->full);
+    assert_int_equal(a->size_max, b->size_max);
+    assert_int_equal(a->age_max_ms, b->age_max_ms);
+    assert_int_equal(a->segment_size, b->segment_size);
+    assert_int_equal(a->ring_size, b->ring_size);
+    assert_int_equal(a->message_size_max, b->message_size_max);
+    assert_int_equal(a->compression, b->compression);
+}
+
+static void assert_same_trim(const struct lqi_trim *a, const struct lqi_trim *b)
+{
+    assert_int_equal(a->sequence, b->sequence);
+    assert_int_equal(a->first_id, b->first_id);
+    assert_int_equal(a->position, b->position);
+    assert_int_equal(a->synced, b->synced);
+    assert_int_equal(a->next_id, b->next_id);
+}
+
+/* ---- options ----------------------------------------------------------- */
+
+static const lq_options defaults = {
+    .size = sizeof(lq_options),
+    .mode = 0600,
+    .full_timeout_ms = -1,
+    .sync = LQ_SYNC_ALWAYS,
+    .sync_interval_ms = 100,
+    .retention = LQ_RETAIN_CONSUMED,
+    .full = LQ_FULL_REJECT,
+    .segment_size = 64 << 20,
+    .ring_size = 4 << 20,
+    .message_size_max = 1 << 30,
+};
+
+static void what_is_zero_becomes_the_default(void **state)
+{
+    (void)state;
+    lq_options asked = {.size = sizeof asked}, complete;
+
+    assert_int_equal(lqi_options_complete(NULL, &complete), LQ_OK);
+    assert_same_options(&complete, &defaults);
+    assert_int_equal(lqi_options_complete(&asked, &complete), LQ_OK);
+    assert_same_options(&complete, &defaults);
+}
+
+static void what_is_set_stays_as_it_is(void **state)
+{
+    (void)state;
+    lq_options asked = sample.options, complete;
+
+    asked.flags = LQ_READ_ONLY | LQ_NO_CREATE | LQ_DEFER_SYNC;
+    asked.full_timeout_ms = 5;
+    assert_int_equal(lqi_options_complete(&asked, &complete), LQ_OK);
+    assert_same_options(&complete, &asked);
+    assert_int_equal(lqi_options_complete(&complete, &complete), LQ_OK);
+    assert_same_options(&complete, &asked);
+}
+
+static void sizes_are_rounded_up(void **state)
+{
+    (void)state;
+    const struct {
+        uint64_t segment_size, rounded_segment, ring_size, rounded_ring;
+    } cases[] = {
+        {65536, 65536, 65536, 65536},
+        {65537, 65536 + 4096, 65537, 131072},
+        {((uint64_t)4 << 30) - 1, (uint64_t)4 << 30, (1 << 30) - 1, 1 << 30},
+        {(uint64_t)4 << 30, (uint64_t)4 << 30, 1 << 30, 1 << 30},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lq_options complete, asked = {.size = sizeof asked, .segment_size = cases[i].segment_size, .ring_size = cases[i].ring_size};
+        assert_int_equal(lqi_options_complete(&asked, &complete), LQ_OK);
+        assert_int_equal(complete.segment_size, cases[i].rounded_segment);
+        assert_int_equal(complete.ring_size, cases[i].rounded_ring);
+    }
+}
+
+#define TRY(field_, value_, code_) {.options = {.size = sizeof(lq_options), .field_ = value_}, .field = #field_, .code = code_}
+
+static void every_option_has_its_range(void **state)
+{
+    (void)state;
+    static const struct {
+        lq_options options;
+        const char *field;
+        int code;
+    } cases[] = {
+        TRY(flags, 8, LQ_EINVAL), TRY(flags, 7, LQ_OK), TRY(flags, 1u << 31, LQ_EINVAL),
+        TRY(mode, 0777, LQ_OK), TRY(mode, 01600, LQ_EINVAL), TRY(mode, 0400, LQ_EINVAL), TRY(mode, 0077, LQ_EINVAL),
+        TRY(full_timeout_ms, -2, LQ_EINVAL), TRY(full_timeout_ms, INT64_MAX, LQ_OK),
+        TRY(sync, -1, LQ_EINVAL), TRY(sync, 3, LQ_OK), TRY(sync, 4, LQ_EINVAL),
+        TRY(sync_interval_ms, 1, LQ_OK), TRY(sync_interval_ms, 3600000, LQ_OK), TRY(sync_interval_ms, 3600001, LQ_EINVAL),
+        TRY(sync_interval_ms, UINT32_MAX, LQ_EINVAL),
+        TRY(retention, -1, LQ_EINVAL), TRY(retention, 4, LQ_EINVAL), TRY(full, -1, LQ_EINVAL), TRY(full, 4, LQ_EINVAL),
+        TRY(age_max_ms, -1, LQ_EINVAL), TRY(age_max_ms, INT64_MIN, LQ_EINVAL), TRY(age_max_ms, INT64_MAX, LQ_OK),
+        TRY(segment_size, 65535, LQ_EINVAL), TRY(segment_size, ((uint64_t)4 << 30) + 1, LQ_EINVAL),
+        TRY(segment_size, UINT64_MAX, LQ_EINVAL),
+        TRY(ring_size, 65535, LQ_EINVAL), TRY(ring_size, (1 << 30) + 1, LQ_EINVAL), TRY(ring_size, UINT64_MAX, LQ_EINVAL),
+        TRY(message_size_max, 1, LQ_OK), TRY(message_size_max, (1 << 30) + 1, LQ_EINVAL),
+        TRY(message_size_max, UINT64_MAX, LQ_EINVAL),
+        TRY(compression, 1, LQ_OK), TRY(compression, 9, LQ_OK), TRY(compression, 10, LQ_EINVAL), TRY(compression, -1, LQ_EINVAL),
+        TRY(size_max, 2 * (64 << 20), LQ_OK), TRY(size_max, 2 * (64 << 20) - 1, LQ_EINVAL), TRY(size_max, 1, LQ_EINVAL),
+        TRY(size_max, UINT64_MAX, LQ_OK),
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lq_options complete = {.mode = 77};
+        int code = lqi_options_complete(&cases[i].options, &complete);
+        if (code != cases[i].code) fail_msg("case %zu, %s: %d", i, cases[i].field, code);
+        if (code == LQ_OK) continue;
+        assert_int_equal(complete.mode, 77);
+        if (!strstr(lq_error_text(), cases[i].field)) fail_msg("'%s' does not name %s", lq_error_text(), cases[i].field);
+    }
+}
+
+static void a_queue_is_at_least_two_rounded_segments(void **state)
+{
+    (void)state;
+    lq_options asked = {.size = sizeof asked, .segment_size = 65537, .size_max = 2 * 65537}, complete;
+
+    assert_int_equal(lqi_options_complete(&asked, &complete), LQ_EINVAL);
+    asked.size_max = 2 * (65536 + 4096);
+    assert_int_equal(lqi_options_complete(&asked, &complete), LQ_OK);
+}
+
+static void structs_of_older_and_newer_callers_are_understood(void **state)
+{
+    (void)state;
+    union {
+        lq_options options;
+        uint8_t bytes[8192];
+    } caller;
+    lq_options complete;
+    const size_t first = offsetof(lq_options, compression) + sizeof(int);
+
+    memset(&caller, 0, sizeof caller);
+    caller.options = sample.options;
+    for (size_t size = 0; size <= sizeof caller; size++) {
+        caller.options.size = size;
+        assert_int_equal(lqi_options_complete(&caller.options, &complete), size < first || size > 4096 ? LQ_EINVAL : LQ_OK);
+    }
+    caller.options.size = SIZE_MAX;
+    assert_int_equal(lqi_options_complete(&caller.options, &complete), LQ_EINVAL);
+
+    /* What an older caller's struct has not is not looked at. */
+    memset(caller.bytes + first, 0xff, sizeof caller - first);
+    caller.options.size = first;
+    assert_int_equal(lqi_options_complete(&caller.options, &complete), LQ_OK);
+    assert_int_equal(complete.size, sizeof complete);
+    assert_int_equal(complete.compression, sample.options.compression);
+
+    /* What only a newer caller's struct has must not be asked for. */
+    memset(caller.bytes + first, 0, sizeof caller - first);
+    for (size_t at = sizeof(lq_options); at < 200; at++) {
+        caller.options.size = 200;
+        caller.bytes[at] = 1;
+        assert_int_equal(lqi_options_complete(&caller.options, &complete), LQ_EINVAL);
+        assert_int_equal(lqi_options_match(&caller.options, &sample.options), LQ_EINVAL);
+        caller.bytes[at] = 0;
+    }
+    assert_int_equal(lqi_options_complete(&caller.options, &complete), LQ_OK);
+}
+
+static void options_match_when_they_are_the_stored_ones_or_not_asked_for(void **state)
+{
+    (void)state;
+    lq_options asked = {.size = sizeof asked};
+
+    assert_int_equal(lqi_options_match(NULL, &sample.options), LQ_OK);
+    assert_int_equal(lqi_options_match(&asked, &sample.options), LQ_OK);
+    assert_int_equal(lqi_options_match(&sample.options, &sample.options), LQ_OK);
+    /* These belong to the handle. */
+    asked.flags = LQ_DEFER_SYNC;
+    asked.mode = 0666;
+    asked.full_timeout_ms = 7;
+    /* And these are compared as they would have been stored. */
+    asked.segment_size = (1 << 20) - 100;
+    asked.ring_size = (1 << 16) + 1;
+    assert_int_equal(lqi_options_match(&asked, &sample.options), LQ_OK);
+}
+
+static void an_option_that_differs_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        lq_options options;
+        const char *field;
+        int code;
+    } cases[] = {
+        TRY(sync, LQ_SYNC_ALWAYS, LQ_EMISMATCH), TRY(sync_interval_ms, 100, LQ_EMISMATCH),
+        TRY(retention, LQ_RETAIN_LIMITS, LQ_EMISMATCH), TRY(full, LQ_FULL_DROP, LQ_EMISMATCH),
+        TRY(size_max, (1 << 30) + 1, LQ_EMISMATCH), TRY(age_max_ms, 1, LQ_EMISMATCH),
+        TRY(segment_size, (1 << 20) + 1, LQ_EMISMATCH), TRY(segment_size, UINT64_MAX, LQ_EMISMATCH),
+        TRY(ring_size, 1 << 16, LQ_EMISMATCH), TRY(ring_size, UINT64_MAX, LQ_EMISMATCH),
+        TRY(message_size_max, 1 << 20, LQ_EMISMATCH), TRY(compression, 9, LQ_EMISMATCH),
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int code = lqi_options_match(&cases[i].options, &sample.options);
+        if (code != cases[i].code) fail_msg("case %zu, %s: %d", i, cases[i].field, code);
+        if (!strstr(lq_error_text(), cases[i].field)) fail_msg("'%s' does not name %s", lq_error_text(), cases[i].field);
+    }
+}
+
+/* ---- bytes ------------------------------------------------------------- */
+
+/* Both copies with a right checksum, whatever is in copy A. */
+static void sign(uint8_t *bytes)
+{
+    lqi_put64(bytes + 504, lqi_checksum(bytes, 504));
+    memcpy(bytes + COPY, bytes, COPY);
+}
+
+static int decode(const uint8_t *bytes)
+{
+    struct lqi_meta meta;
+    return lqi_meta_decode(bytes, LQI_META_SIZE, &meta);
+}
+
+static void a_meta_has_these_bytes(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE], zeroes[504] = {0};
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    hex_assert_equal(bytes, 112,
+                     "4c516d65 74610d0a  01000000 00000000"
+                     "00000000 00000000  30313233 34353637"
+                     "38396162 63646500  00401e18 240a0600"
+                     "02000000 fa000000  03000000 02000000"
+                     "00000040 00000000  005c2605 00000000"
+                     "00001000 00000000  00000200 00000000"
+                     "00000100 00000000  06000000 a0010000");
+    assert_memory_equal(bytes + 112, zeroes, 504 - 112);
+    hex_assert_equal(bytes + 504, 8, "325b0e29 76e06682");
+    assert_memory_equal(bytes + COPY, bytes, COPY);
+    assert_memory_equal(bytes + SLOT0, zeroes, 504);
+    hex_assert_equal(bytes + SLOT1, 40,
+                     "07000000 00000000  e9030000 00000000"
+                     "00000400 00000000  00010400 00000000"
+                     "f2030000 00000000");
+    assert_memory_equal(bytes + SLOT1 + 40, zeroes, 504 - 40);
+    hex_assert_equal(bytes + SLOT1 + 504, 8, "97bc07cc 28f3fecf");
+}
+
+static void a_meta_is_read_back(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+    struct lqi_meta meta;
+    struct lqi_trim trim;
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    assert_int_equal(lqi_meta_decode(bytes, sizeof bytes, &meta), LQ_OK);
+    assert_memory_equal(meta.uuid, sample.uuid, 16);
+    assert_int_equal(meta.created_us, sample.created_us);
+    assert_same_options(&meta.options, &sample.options);
+    assert_int_equal(lqi_trim_decode(bytes, sizeof bytes, meta.uuid, &trim), LQ_OK);
+    assert_same_trim(&trim, &trim7);
+}
+
+static void one_flipped_bit_in_a_meta_is_survived(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+    struct lqi_meta meta;
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    for (unsigned bit = 0; bit < LQI_META_SIZE * 8; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(lqi_meta_decode(bytes, sizeof bytes, &meta), LQ_OK);
+        assert_same_options(&meta.options, &sample.options);
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+}
+
+static void a_bit_flipped_in_both_copies_of_a_meta_is_noticed(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+    struct lqi_meta meta = {.created_us = 77};
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    for (unsigned bit = 0; bit < COPY * 8; bit++) {
+        for (unsigned copy = 0; copy < 2; copy++) bytes[copy * COPY + bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(lqi_meta_decode(bytes, sizeof bytes, &meta), bit < 64 ? LQ_ENOTQUEUE : LQ_ECORRUPT);
+        for (unsigned copy = 0; copy < 2; copy++) bytes[copy * COPY + bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    assert_int_equal(meta.created_us, 77);
+}
+
+static void a_meta_cut_anywhere_is_damaged_and_not_foreign(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+    struct lqi_meta meta;
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    for (size_t size = 0; size < sizeof bytes; size++) {
+        uint8_t *exact = malloc(size + 1);
+        assert_non_null(exact);
+        memcpy(exact, bytes, size);
+        assert_int_equal(lqi_meta_decode(exact, size, &meta), LQ_ECORRUPT);
+        free(exact);
+    }
+}
+
+static void a_file_of_something_else_is_no_queue(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+
+    memset(bytes, 'x', sizeof bytes);
+    assert_int_equal(decode(bytes), LQ_ENOTQUEUE);
+    assert_string_equal(lq_error_text(), "meta: not a libqueue file");
+    /* Zeroes are what a power cut leaves of a file, so they are damage, */
+    memset(bytes, 0, sizeof bytes);
+    assert_int_equal(decode(bytes), LQ_ECORRUPT);
+    /* and so is a file that still has one of our marks. */
+    memset(bytes, 'x', sizeof bytes);
+    memcpy(bytes + COPY, "LQmeta\r\n", 8);
+    assert_int_equal(decode(bytes), LQ_ECORRUPT);
+}
+
+static void a_newer_meta_is_told_from_damage(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    lqi_put16(bytes + 8, LQI_META_VERSION + 1);
+    sign(bytes);
+    assert_int_equal(decode(bytes), LQ_EVERSION);
+    bytes[100] ^= 1; /* copy B still tells */
+    assert_int_equal(decode(bytes), LQ_EVERSION);
+    bytes[COPY + 100] ^= 1;
+    assert_int_equal(decode(bytes), LQ_ECORRUPT);
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    bytes[23] = 0x80;
+    sign(bytes);
+    assert_int_equal(decode(bytes), LQ_EVERSION);
+    bytes[23] = 0;
+    bytes[16] = 0xff;
+    sign(bytes);
+    assert_int_equal(decode(bytes), LQ_OK);
+}
+
+static void stored_options_that_make_no_sense_are_damage(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned offset, size;
+        uint64_t value;
+    } cases[] = {
+        {48, 4, 0}, {48, 4, 4}, {48, 4, UINT32_MAX}, {52, 4, 0}, {52, 4, 3600001}, {56, 4, 0}, {56, 4, 9}, {60, 4, 0}, {60, 4, 9},
+        {64, 8, 1}, {72, 8, UINT64_MAX}, {80, 8, 0}, {80, 8, 65535}, {80, 8, (1 << 20) + 1}, {80, 8, UINT64_MAX},
+        {88, 8, 0}, {88, 8, (1 << 17) + 1}, {88, 8, (uint64_t)1 << 31}, {96, 8, 0}, {96, 8, (1 << 30) + 1},
+        {104, 4, 10}, {104, 4, UINT32_MAX}, {108, 4, 0}, {108, 4, 01777}, {108, 4, UINT32_MAX},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t bytes[LQI_META_SIZE];
+        lqi_meta_encode(bytes, &sample, &trim7);
+        if (cases[i].size == 4) lqi_put32(bytes + cases[i].offset, (uint32_t)cases[i].value);
+        else lqi_put64(bytes + cases[i].offset, cases[i].value);
+        sign(bytes);
+        if (decode(bytes) != LQ_ECORRUPT) fail_msg("case %zu", i);
+    }
+}
+
+/* ---- trim slots -------------------------------------------------------- */
+
+/* A meta with both slots in use: 6 in slot 0, 7 in slot 1. */
+static void two_slots(uint8_t bytes[LQI_META_SIZE])
+{
+    uint8_t other[LQI_META_SIZE];
+    struct lqi_trim trim6 = trim7;
+
+    trim6.sequence = 6;
+    trim6.first_id = 501;
+    lqi_meta_encode(other, &sample, &trim6);
+    lqi_meta_encode(bytes, &sample, &trim7);
+    memcpy(bytes + SLOT0, other + SLOT0, 512);
+}
+
+static uint64_t newest_of(const uint8_t *bytes)
+{
+    struct lqi_trim trim;
+    int err = lqi_trim_decode(bytes, LQI_META_SIZE, sample.uuid, &trim);
+
+    assert_int_equal(err, trim.sequence ? LQ_OK : LQ_ECORRUPT);
+    if (err) assert_same_trim(&trim, &(struct lqi_trim){0});
+    return trim.sequence;
+}
+
+static void the_newer_trim_slot_counts_and_the_older_stands_in(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+
+    two_slots(bytes);
+    assert_int_equal(newest_of(bytes), 7);
+    for (unsigned bit = 0; bit < 512 * 8; bit++) {
+        bytes[SLOT1 + bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(newest_of(bytes), 6);
+        bytes[SLOT0 + bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(newest_of(bytes), 0);
+        bytes[SLOT1 + bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(newest_of(bytes), 7);
+        bytes[SLOT0 + bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+}
+
+static void a_trim_slot_of_another_place_or_queue_does_not_count(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE], other_uuid[16] = {1};
+    struct lqi_trim trim;
+
+    two_slots(bytes);
+    assert_int_equal(lqi_trim_decode(bytes, sizeof bytes, other_uuid, &trim), LQ_ECORRUPT);
+    assert_int_equal(lqi_trim_decode(bytes, SLOT1, sample.uuid, &trim), LQ_OK);
+    assert_int_equal(trim.sequence, 6);
+    assert_int_equal(lqi_trim_decode(bytes, SLOT1 - 1, sample.uuid, &trim), LQ_ECORRUPT);
+    /* 7 in the place of 6: the next one would be written over it. */
+    memcpy(bytes + SLOT0, bytes + SLOT1, 512);
+    memset(bytes + SLOT1, 0, 512);
+    assert_int_equal(newest_of(bytes), 0);
+}
+
+static void trim_slots_with_senseless_numbers_do_not_count(void **state)
+{
+    (void)state;
+    const struct {
+        unsigned offset;
+        uint64_t value;
+    } cases[] = {{0, 0}, {8, 0}, {8, (uint64_t)1 << 63}, {16, 0x40001}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t bytes[LQI_META_SIZE], *slot = bytes + SLOT0;
+        two_slots(bytes);
+        memset(bytes + SLOT1, 0, 512);
+        lqi_put64(slot + cases[i].offset, cases[i].value);
+        lqi_put64(slot + 504, lqi_checksum_at(slot, 504, lqi_get64(sample.uuid)));
+        assert_int_equal(newest_of(bytes), 0);
+    }
+}
+
+/* ---- the file ---------------------------------------------------------- */
+
+static const struct lqi_io *const io = &lqi_io_posix;
+
+static int open_dir(void **state)
+{
+    int dir = -1;
+    assert_int_equal(io->dir_open(io, -1, *state, &dir), 0);
+    return dir;
+}
+
+static int count_one(void *context, const char *name)
+{
+    (void)name;
+    ++*(int *)context;
+    return 0;
+}
+
+static int count_files(int dir)
+{
+    int count = 0;
+    assert_int_equal(io->dir_list(io, dir, count_one, &count), 0);
+    return count;
+}
+
+static void a_meta_is_made_once(void **state)
+{
+    int dir = open_dir(state);
+    struct lqi_meta other = sample, meta;
+    struct lqi_trim trim;
+    struct lqi_file file;
+
+    assert_int_equal(lqi_meta_open(io, dir, true, &file, &meta, &trim), LQ_ENOTFOUND);
+    assert_int_equal(file.fd, -1);
+    assert_int_equal(lqi_meta_create(io, dir, &sample), LQ_OK);
+    other.created_us++;
+    assert_int_equal(lqi_meta_create(io, dir, &other), LQ_OK);
+    assert_int_equal(count_files(dir), 1);
+
+    assert_int_equal(lqi_meta_open(io, dir, false, &file, &meta, &trim), LQ_OK);
+    assert_int_equal(meta.created_us, sample.created_us);
+    assert_same_options(&meta.options, &sample.options);
+    assert_same_trim(&trim, &(struct lqi_trim){.sequence = 1, .first_id = 1, .next_id = 1});
+    lqi_file_close(&file);
+    io->close(io, dir);
+}
+
+static void trims_are_kept_in_turn(void **state)
+{
+    int dir = open_dir(state);
+    struct lqi_meta meta;
+    struct lqi_trim trim, back;
+    struct lqi_file file;
+
+    assert_int_equal(lqi_meta_create(io, dir, &sample), LQ_OK);
+    assert_int_equal(lqi_meta_open(io, dir, true, &file, &meta, &trim), LQ_OK);
+    for (uint64_t sequence = 2; sequence < 20; sequence++) {
+        uint8_t bytes[LQI_META_SIZE];
+        size_t got;
+
+        trim.first_id = sequence * 100;
+        trim.position = sequence * 800;
+        assert_int_equal(lqi_trim_store(&file, sample.uuid, &trim), LQ_OK);
+        assert_int_equal(trim.sequence, sequence);
+        assert_int_equal(lqi_trim_load(&file, sample.uuid, &back), LQ_OK);
+        assert_same_trim(&back, &trim);
+        /* Torn while it was written: the one before is still there. */
+        assert_int_equal(lqi_file_read(&file, 0, bytes, sizeof bytes, &got), LQ_OK);
+        memset(bytes + (sequence % 2 ? SLOT1 : SLOT0) + 256, 0xff, 256);
+        assert_int_equal(newest_of(bytes), sequence - 1);
+    }
+    lqi_file_close(&file);
+    io->close(io, dir);
+}
+
+static void damaged_trim_slots_do_not_keep_a_queue_shut(void **state)
+{
+    int dir = open_dir(state);
+    uint8_t noise[1024];
+    struct lqi_meta meta;
+    struct lqi_trim trim;
+    struct lqi_file file;
+
+    assert_int_equal(lqi_meta_create(io, dir, &sample), LQ_OK);
+    assert_int_equal(lqi_meta_open(io, dir, true, &file, &meta, &trim), LQ_OK);
+    memset(noise, 0xaa, sizeof noise);
+    assert_int_equal(lqi_file_write(&file, SLOT0, noise, sizeof noise), LQ_OK);
+    lqi_file_close(&file);
+
+    assert_int_equal(lqi_meta_open(io, dir, true, &file, &meta, &trim), LQ_OK);
+    assert_same_trim(&trim, &(struct lqi_trim){0});
+    assert_int_equal(lqi_trim_load(&file, sample.uuid, &trim), LQ_ECORRUPT);
+    trim = (struct lqi_trim){.first_id = 5, .next_id = 9};
+    assert_int_equal(lqi_trim_store(&file, sample.uuid, &trim), LQ_OK);
+    assert_int_equal(lqi_trim_load(&file, sample.uuid, &trim), LQ_OK);
+    assert_int_equal(trim.sequence, 1);
+    lqi_file_close(&file);
+    io->close(io, dir);
+}
+
+/* ---- failing calls ----------------------------------------------------- */
+
+static void create(struct io_fault *fault, void *context)
+{
+    int dir = *(int *)context;
+    struct lqi_meta meta;
+    struct lqi_trim trim;
+    struct lqi_file file;
+
+    int err = lqi_meta_create(&fault->io, dir, &sample);
+    assert_int_equal(err, fault->hits ? LQ_EIO : LQ_OK);
+
+    int found = lqi_meta_open(io, dir, false, &file, &meta, &trim);
+    assert_true(found == LQ_OK || (err && found == LQ_ENOTFOUND));
+    assert_int_equal(count_files(dir), found == LQ_OK);
+    lqi_file_close(&file);
+    (void)io->unlink(io, dir, LQI_META_NAME);
+}
+
+static void a_creation_that_fails_leaves_nothing_or_all(void **state)
+{
+    int dir = open_dir(state);
+
+    assert_int_equal(each_fault(create, &dir), 2 * 7);
+    io->close(io, dir);
+}
+
+static void open_and_load(struct io_fault *fault, void *context)
+{
+    struct lqi_meta meta;
+    struct lqi_trim trim;
+    struct lqi_file file;
+
+    int err = lqi_meta_open(&fault->io, *(int *)context, false, &file, &meta, &trim);
+    if (!err) err = lqi_trim_load(&file, sample.uuid, &trim);
+    assert_int_equal(err, fault->hits ? LQ_EIO : LQ_OK);
+    lqi_file_close(&file);
+}
+
+static void an_opening_that_fails_leaks_nothing(void **state)
+{
+    int dir = open_dir(state);
+
+    assert_int_equal(lqi_meta_create(io, dir, &sample), LQ_OK);
+    assert_int_equal(each_fault(open_and_load, &dir), 2 * 3);
+    io->close(io, dir);
+}
+
+static void store(struct io_fault *fault, void *context)
+{
+    struct lqi_meta meta;
+    struct lqi_trim trim, before, after;
+    struct lqi_file file;
+
+    assert_int_equal(lqi_meta_open(io, *(int *)context, true, &file, &meta, &before), LQ_OK);
+    trim = before;
+    trim.first_id += 100;
+    file.io = &fault->io;
+    int err = lqi_trim_store(&file, sample.uuid, &trim);
+    assert_int_equal(err, fault->hits ? LQ_EIO : LQ_OK);
+    assert_int_equal(trim.sequence, before.sequence + !err);
+
+    file.io = io;
+    assert_int_equal(lqi_trim_load(&file, sample.uuid, &after), LQ_OK);
+    if (!err) assert_same_trim(&after, &trim);
+    if (after.sequence == before.sequence) assert_same_trim(&after, &before);
+    else assert_true(after.sequence == before.sequence + 1 && after.first_id == before.first_id + 100);
+    lqi_file_close(&file);
+}
+
+static void a_trim_that_fails_leaves_the_old_or_the_new(void **state)
+{
+    int dir = open_dir(state);
+
+    assert_int_equal(lqi_meta_create(io, dir, &sample), LQ_OK);
+    assert_int_equal(each_fault(store, &dir), 2 * 2);
+    io->close(io, dir);
+}
+
+#define with_files(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_zero_becomes_the_default),
+        cmocka_unit_test(what_is_set_stays_as_it_is),
+        cmocka_unit_test(sizes_are_rounded_up),
+        cmocka_unit_test(every_option_has_its_range),
+        cmocka_unit_test(a_queue_is_at_least_two_rounded_segments),
+        cmocka_unit_test(structs_of_older_and_newer_callers_are_understood),
+        cmocka_unit_test(options_match_when_they_are_the_stored_ones_or_not_asked_for),
+        cmocka_unit_test(an_option_that_differs_is_named),
+        cmocka_unit_test(a_meta_has_these_bytes),
+        cmocka_unit_test(a_meta_is_read_back),
+        cmocka_unit_test(one_flipped_bit_in_a_meta_is_survived),
+        cmocka_unit_test(a_bit_flipped_in_both_copies_of_a_meta_is_noticed),
+        cmocka_unit_test(a_meta_cut_anywhere_is_damaged_and_not_foreign),
+        cmocka_unit_test(a_file_of_something_else_is_no_queue),
+        cmocka_unit_test(a_newer_meta_is_told_from_damage),
+        cmocka_unit_test(stored_options_that_make_no_sense_are_damage),
+        cmocka_unit_test(the_newer_trim_slot_counts_and_the_older_stands_in),
+        cmocka_unit_test(a_trim_slot_of_another_place_or_queue_does_not_count),
+        cmocka_unit_test(trim_slots_with_senseless_numbers_do_not_count),
+        with_files(a_meta_is_made_once),
+        with_files(trims_are_kept_in_turn),
+        with_files(damaged_trim_slots_do_not_keep_a_queue_shut),
+        with_files(a_creation_that_fails_leaves_nothing_or_all),
+        with_files(an_opening_that_fails_leaks_nothing),
+        with_files(a_trim_that_fails_leaves_the_old_or_the_new),
+    };
+    return cmocka_run_group_tests_name("meta", tests, NULL, NULL);
+}
