@@ -59,12 +59,14 @@ static void round_trip(struct input input)
     for (uint32_t i = 0; i < count; i++) {
         uint64_t shape = take(&input, 1);
         messages[i] = (lq_message){.data = bytes + i, .key = bytes + 100 + i, .headers = bytes + 200 + i};
-        if (shape & 1) messages[i].size = (size_t)take(&input, 2);
-        if (shape & 2) messages[i].key_size = (size_t)take(&input, 1 + (shape >> 7));
-        if (shape & 4) messages[i].headers_size = (size_t)take(&input, 1 + (shape >> 7));
-        if (shape & 8) messages[i].key_size += 65000;
+        if (shape & 1) messages[i].size = (size_t)take(&input, 1);
+        if (shape & 2) messages[i].key_size = (size_t)take(&input, 1);
+        if (shape & 4) messages[i].headers_size = (size_t)take(&input, 1);
+        if (shape == 0x89) messages[i].size += 65000;
+        if (shape == 0x8a) messages[i].key_size += 65300; /* LQ_KEY_MAX, and more */
+        if (shape == 0x8c) messages[i].headers_size += 65300;
     }
-    for (size_t i = 0; i < sizeof bytes; i += 997) bytes[i] = (uint8_t)(take(&input, 1) + i);
+    for (size_t i = 0; i < 600; i++) bytes[i] = (uint8_t)i;
 
     if (lqi_payload_size(messages, count, 1 << 17, &size, &flags) != LQ_OK) return;
     uint8_t *encoded = malloc(size ? size : 1);

@@ -21,7 +21,7 @@
 /* A copy in a block of the exact size: a sanitizer sees a read past its end. */
 static inline uint8_t *copy_of(const uint8_t *data, size_t size)
 {
-    uint8_t *copy = malloc(size ? size : 1);
+    uint8_t *copy = calloc(1, size ? size : 1);
     CHECK(copy != NULL);
     if (size) memcpy(copy, data, size);
     return copy;

@@ -10,6 +10,8 @@
 #include "bytes.h"
 #include "consumer.h"
 
+enum { COME_AGAIN_FIRST = 101 }; /* dead members were found: what they held goes before newer messages */
+
 #define AGAIN_READ ((size_t)16 << 10)
 
 int lqi_consumer_check(const lq_consumer *consumer)
@@ -225,6 +227,7 @@ static int take_new(lq_consumer *consumer, lq_message *messages, size_t max, siz
     if (err) return err;
     uint64_t floor = lqi_floor(consumer->slot);
     lqi_reap(&consumer->member);
+    if (atomic_load_explicit(&consumer->slot->returned, memory_order_relaxed)) err = COME_AGAIN_FIRST;
     while (!err && *count < max) {
         err = take_next(consumer, &messages[*count], visible);
         if (!err) ++*count;
@@ -235,27 +238,33 @@ static int take_new(lq_consumer *consumer, lq_message *messages, size_t max, siz
     return err;
 }
 
+static int take_all(lq_consumer *consumer, lq_message *messages, size_t max, size_t *count, uint64_t visible)
+{
+    int err = LQ_OK;
+    for (;;) {
+        while (!err && *count < max && atomic_load_explicit(&consumer->slot->returned, memory_order_relaxed)) {
+            err = take_again(consumer, &messages[*count], visible);
+            if (!err) ++*count;
+        }
+        if (err == LQ_EMPTY) err = LQ_OK; /* somebody else was faster */
+        if (!err && *count < max) err = take_new(consumer, messages, max, count, visible);
+        if (err != COME_AGAIN_FIRST) return err;
+        err = LQ_OK;
+    }
+}
+
 int lqi_take(lq_consumer *consumer, lq_message *messages, size_t max, size_t *count_out)
 {
-    uint64_t visible = lqi_log_visible(&consumer->queue->log);
     size_t count = 0;
     int err = reserve(consumer, max);
+    if (!err) err = take_all(consumer, messages, max, &count, lqi_log_visible(&consumer->queue->log));
 
-    while (!err && count < max && atomic_load_explicit(&consumer->slot->returned, memory_order_relaxed)) {
-        err = take_again(consumer, &messages[count], visible);
-        if (!err) count++;
-    }
-    if (err == LQ_EMPTY) err = LQ_OK;
-    if (!err && count < max) err = take_new(consumer, messages, max, &count, visible);
-    /* A hole or an error is met again by the next call, unless it was counted as passed: then it is told now. */
-    if (count && (err == LQ_EMPTY || err == LQ_OK)) {
-        *count_out = count;
-        return LQ_OK;
-    }
     if (!count) return err ? err : LQ_EMPTY;
+    if (err && err != LQ_EMPTY) { /* first the messages, then what came behind them */
+        consumer->pending = err;
+        memcpy(consumer->pending_text, lq_error_text(), sizeof consumer->pending_text);
+    }
     *count_out = count;
-    consumer->pending = err;
-    memcpy(consumer->pending_text, lq_error_text(), sizeof consumer->pending_text);
     return LQ_OK;
 }
 

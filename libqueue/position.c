@@ -119,7 +119,7 @@ static bool entry_makes_sense(const struct lqi_position_entry *entry, uint32_t w
            entry->delivered - entry->floor <= window;
 }
 
-static bool entry_decode(const uint8_t bytes[LQI_POSITION_ENTRY], unsigned slot, const struct lqi_position *position,
+static bool entry_decode(const uint8_t bytes[LQI_POSITION_ENTRY], size_t slot, const struct lqi_position *position,
                          struct lqi_position_entry *entry_out)
 {
     struct lqi_position_entry entry = {
@@ -150,7 +150,7 @@ static int entries_decode(const uint8_t *bytes, struct lqi_position *position)
 {
     struct lqi_position_entry entry;
 
-    for (unsigned slot = 0; slot < LQI_POSITION_ENTRIES; slot++) {
+    for (size_t slot = 0; slot < LQI_POSITION_ENTRIES; slot++) {
         const uint8_t *at = bytes + slot * LQI_POSITION_ENTRY;
         if (!entry_decode(at, slot, position, &entry)) {
             if (!all_zero(at, LQI_POSITION_ENTRY)) position->damaged_entries++;
@@ -243,14 +243,14 @@ void lqi_position_close(struct lqi_position *position)
  * where the ring of slots turns. */
 struct run {
     uint64_t number; /* of the first block: its first id / WORDS */
-    uint32_t count;
+    size_t count;
 };
 
 static struct run run_from(const struct lqi_position *position, uint64_t number, uint64_t last)
 {
     uint64_t before_turn = position->block_count - number % position->block_count;
     uint64_t count = lqi_min64(lqi_min64(before_turn, BATCH), last - number + 1);
-    return (struct run){number, (uint32_t)count};
+    return (struct run){number, (size_t)count};
 }
 
 static uint64_t block_offset(const struct lqi_position *position, uint64_t number)
@@ -286,7 +286,7 @@ static void load_block(const struct lqi_position *position, const uint8_t *block
 {
     uint64_t first_id = lqi_get64(block);
 
-    for (unsigned i = 0; i < WORDS; i++) {
+    for (size_t i = 0; i < WORDS; i++) {
         uint32_t word = lqi_get32(block + 16 + i * 4);
         if (word && in_window(&position->newest, first_id + i)) each(context, first_id + i, word);
     }
@@ -309,7 +309,7 @@ int lqi_position_load(struct lqi_position *position, lqi_word_put *each, void *c
         if (err) return err;
         if (got < run.count * LQI_POSITION_BLOCK)
             return lqi_fail(LQ_ECORRUPT, "%s at byte %" PRIu64 ": the file was cut", position->file.name, offset + got);
-        for (uint32_t i = 0; i < run.count; i++) {
+        for (size_t i = 0; i < run.count; i++) {
             const uint8_t *block = blocks + i * LQI_POSITION_BLOCK;
             enum block_state state = block_state(position, block, number + i);
             if (state == BLOCK_THERE) load_block(position, block, each, context);
@@ -326,7 +326,7 @@ static void block_encode(uint8_t *block, uint64_t number, const struct lqi_posit
 {
     uint64_t first_id = number * WORDS;
 
-    for (unsigned i = 0; i < WORDS; i++) {
+    for (size_t i = 0; i < WORDS; i++) {
         uint32_t word = in_window(entry, first_id + i) ? word_of(context, first_id + i) : 0;
         lqi_put32(block + 16 + i * 4, word);
     }
@@ -343,7 +343,7 @@ static int save_blocks(const struct lqi_position *position, const struct lqi_pos
     while (low <= high && number <= last) {
         struct run run = run_from(position, number, last);
 
-        for (uint32_t i = 0; i < run.count; i++)
+        for (size_t i = 0; i < run.count; i++)
             block_encode(blocks + i * LQI_POSITION_BLOCK, number + i, entry, position->uuid, word_of, context);
         int err = lqi_file_write(&position->file, block_offset(position, number), blocks, run.count * LQI_POSITION_BLOCK);
         if (err) return err;
@@ -359,7 +359,10 @@ int lqi_position_save(struct lqi_position *position, const struct lqi_position_e
     struct lqi_position_entry next = *entry;
 
     next.sequence = position->newest.sequence + 1;
-    assert(entry_makes_sense(&next, position->window));
+    /* Not an assertion: these numbers come from shared memory, where anybody may have written. */
+    if (!entry_makes_sense(&next, position->window))
+        return lqi_fail(LQ_ECORRUPT, "%s: %" PRIu64 " settled and %" PRIu64 " delivered make no sense, not saved",
+                        position->file.name, next.floor, next.delivered);
 
     /* Outside the window no word means anything, and two blocks could claim one slot. */
     low = lqi_max64(low, next.floor + 1);

@@ -86,7 +86,8 @@ typedef void lqi_word_put(void *context, uint64_t id, uint32_t word);
 int lqi_position_load(struct lqi_position *position, lqi_word_put *each, void *context, uint32_t *damaged_out);
 
 /* Writes the blocks that hold ids in [low, high] (none when low > high), asking `word_of` for each word of theirs in
- * (entry->floor, entry->delivered] (0 for the others), then the entry with the next sequence. Does not sync. */
+ * (entry->floor, entry->delivered] (0 for the others), then the entry with the next sequence. Does not sync.
+ * LQ_ECORRUPT, writing nothing, when floor and delivered are no window of this file. */
 typedef uint32_t lqi_word_get(void *context, uint64_t id);
 int lqi_position_save(struct lqi_position *position, const struct lqi_position_entry *entry, uint64_t low, uint64_t high,
                       lqi_word_get *word_of, void *context);

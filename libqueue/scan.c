@@ -30,7 +30,6 @@ static void close_segment(struct lqi_scan *scan)
 {
     if (scan->segment_open) lqi_segment_close(&scan->segment);
     scan->segment_open = false;
-    scan->refreshed = false;
 }
 
 void lqi_scan_release(struct lqi_scan *scan)
@@ -46,7 +45,7 @@ void lqi_scan_start(struct lqi_scan *scan, uint64_t position, uint64_t id)
 {
     scan->position = position;
     scan->next_id = id;
-    scan->avoid_ring = false;
+    scan->avoid_ring = scan->refreshed = false;
     if (position < scan->buffer_position || position > scan->buffer_position + scan->buffered) forget_buffer(scan);
 }
 
@@ -81,7 +80,7 @@ static int hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *rea
     snprintf(found->text, sizeof found->text, "%s", reason);
     if (id > scan->next_id) scan->next_id = id;
     scan->position = to;
-    scan->avoid_ring = false;
+    scan->avoid_ring = scan->refreshed = false;
     if (found->count)
         lqi_fail(LQ_ECORRUPT, "%s, byte %" PRIu64 ": %s; %" PRIu64 " messages from id %" PRIu64 " are lost", found->file,
                  found->offset, found->text, found->count, found->first_id);

@@ -46,7 +46,7 @@ int lqi_stamp_find(const uint8_t *bytes, size_t size, const struct lqi_stamp *st
     const uint8_t *second = bytes + stamp->size;
     struct reason a, b;
 
-    if (size < 2u * stamp->size)
+    if (size < 2 * (size_t)stamp->size)
         return lqi_fail(LQ_ECORRUPT, "%s at byte %zu: the file ends inside its header", name, size);
 
     a = examine(bytes, stamp, uuid);

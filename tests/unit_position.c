@@ -532,6 +532,28 @@ static void ids_outside_the_window_are_neither_asked_for_nor_written(void **stat
     io->close(io, dir);
 }
 
+static void numbers_that_make_no_window_are_not_saved(void **state)
+{
+    static const struct lqi_position_entry senseless[] = {
+        {.floor = 11, .delivered = 10}, {.floor = 0, .delivered = WINDOW + 1}, {.floor = UINT64_MAX - 5, .delivered = UINT64_MAX},
+    };
+    int dir = open_dir(state);
+    static uint8_t before[FILE_SIZE], after[FILE_SIZE];
+    struct lqi_position position;
+
+    create(dir);
+    read_file(dir, before);
+    assert_int_equal(open_position(&position, dir), LQ_OK);
+    for (size_t i = 0; i < sizeof senseless / sizeof *senseless; i++)
+        assert_int_equal(lqi_position_save(&position, &senseless[i], 0, UINT64_MAX, NULL, NULL), LQ_ECORRUPT);
+    position.newest.sequence = UINT64_MAX;
+    assert_int_equal(lqi_position_save(&position, &first, 1, 0, NULL, NULL), LQ_ECORRUPT);
+    lqi_position_close(&position);
+    read_file(dir, after);
+    assert_memory_equal(before, after, FILE_SIZE);
+    io->close(io, dir);
+}
+
 static void only_blocks_that_hold_what_changed_are_written(void **state)
 {
     int dir = open_dir(state);
@@ -807,6 +829,7 @@ int main(void)
         with_files(the_words_of_a_window_come_back_wherever_it_lies),
         with_files(saves_that_follow_a_consumer_add_up),
         with_files(ids_outside_the_window_are_neither_asked_for_nor_written),
+        with_files(numbers_that_make_no_window_are_not_saved),
         with_files(only_blocks_that_hold_what_changed_are_written),
         with_files(a_window_has_these_bytes),
         with_files(every_flipped_bit_of_a_block_costs_that_block_only),

@@ -14,6 +14,7 @@ case ${LQ:=./lq} in
 /*) ;;
 *) LQ=$PWD/$LQ ;;
 esac
+[ -x "$LQ" ] || { echo "Bail out! There is no $LQ: run make" && exit 1; }
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/lq-cli.XXXXXX") || exit 1
 export LQ TMPDIR LC_ALL=C
 unset LQ_ROOT
