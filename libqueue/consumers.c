@@ -1,6 +1,7 @@
 /* From offset files to live state and back. */
 #include "consumers.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -367,6 +368,7 @@ static int open_locked(const struct lqi_consumers *consumers, const char *name, 
         return lqi_fail(LQ_ENOTFOUND, "no consumer '%s' in this queue", name);
     if (!consumer) err = make_consumer(consumers, name, options, &consumer);
     if (err) return err;
+    assert(consumer != NULL);
     if (options->window && options->window != consumer->window)
         return lqi_fail(LQ_EMISMATCH, "consumer '%s' was made with window %" PRIu32 ", not %" PRIu32, name,
                         consumer->window, options->window);

@@ -338,11 +338,8 @@ static int check_get(lq_consumer *consumer, const void *messages_out)
 int lq_get(lq_consumer *consumer, lq_message *message_out, int64_t timeout_ms)
 {
     size_t count;
-    lq_message message;
     int err = check_get(consumer, message_out);
-    if (!err) err = take_or_wait(consumer, &message, 1, &count, timeout_ms);
-    if (!err) *message_out = message;
-    return err;
+    return err ? err : take_or_wait(consumer, message_out, 1, &count, timeout_ms);
 }
 
 int lq_poll(lq_consumer *consumer, lq_message *message_out)

@@ -121,15 +121,16 @@ int lq_fd(lq_consumer *consumer)
 
 /* ---- the task ----------------------------------------------------------- */
 
-static int64_t step(struct lqi_task *task)
+static int64_t step(void *context)
 {
-    lq_consumer *consumer = (lq_consumer *)((char *)task - offsetof(lq_consumer, notify.task));
+    lq_consumer *consumer = context;
     return atomic_load(&consumer->notify.fd) >= 0 ? serve_fd(consumer) : serve_handler(consumer);
 }
 
 void lqi_notify_init(lq_consumer *consumer)
 {
     consumer->notify.task.step = step;
+    consumer->notify.task.context = consumer;
     consumer->notify.task.bell = &consumer->queue->log.state->arrived;
     atomic_store(&consumer->notify.fd, -1);
 }

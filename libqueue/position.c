@@ -1,7 +1,6 @@
 /* Offset files: written by small checksummed writes, read back suspiciously. */
 #include "position.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,9 +172,10 @@ int lqi_position_create(const struct lqi_io *io, int consumers_dir, const char *
 
     int err = lqi_name_check(consumer);
     if (err) return err;
-    assert(window >= WINDOW_MIN && window <= WINDOW_MAX);
     entry.sequence = 1;
-    assert(entry_makes_sense(&entry, window));
+    if (window < WINDOW_MIN || window > WINDOW_MAX || !entry_makes_sense(&entry, window))
+        return lqi_fail(LQ_EINVAL, "consumer '%s': a window of %u from %" PRIu64 " to %" PRIu64 " makes no sense", consumer,
+                        window, first->floor, first->delivered);
 
     fixed_encode(bytes, consumer, uuid, window, first->time_us);
     entry_encode(bytes + LQI_POSITION_ENTRIES_AT + LQI_POSITION_ENTRY, &entry, uuid);

@@ -70,7 +70,8 @@ struct lqi_position {
 int lqi_name_check(const char *name);
 
 /* Makes the file with a first entry (sequence 1; its time_us is created_us, too), durably: another name, allocated, synced, renamed without replacing,
- * directory synced. If it is there already that is LQ_OK and it is left as it is. */
+ * directory synced. If it is there already that is LQ_OK and it is left as it is.
+ * LQ_ENAME; LQ_EINVAL when window and entry make no sense. */
 int lqi_position_create(const struct lqi_io *io, int consumers_dir, const char *consumer, const uint8_t uuid[16],
                         uint32_t window, const struct lqi_position_entry *first, uint32_t mode);
 

@@ -13,6 +13,7 @@
  * nothing before it can be taken for a torn tail, syncs, and calls `shared` clean. */
 #include "queue.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -208,6 +209,7 @@ static void set_state(struct lqi_log *log, const struct lqi_found *found)
     struct lqi_span *span = &state->spans[1]; /* number 1 */
     struct lqi_tail *tail = &state->tails[0];
     bool open = found->any_segment && found->usable;
+    assert(state != NULL);
 
     span->first_id = open ? found->last.first_id : found->next_id;
     atomic_store(&span->position, open ? found->last.position : found->end);
@@ -332,9 +334,9 @@ static int join(lq_queue *queue)
 
 /* ---- the interval ------------------------------------------------------- */
 
-static int64_t sync_step(struct lqi_task *task)
+static int64_t sync_step(void *context)
 {
-    lq_queue *queue = (lq_queue *)((char *)task - offsetof(lq_queue, sync_task));
+    lq_queue *queue = context;
     int64_t start = lqi_now_us();
 
     if (!lqi_poisoned(&queue->log)) (void)lqi_commit_all(&queue->log); /* a failure poisons, and PUT says so */
@@ -345,6 +347,7 @@ static int start_interval(lq_queue *queue)
 {
     if (queue->log.options.sync != LQ_SYNC_INTERVAL) return LQ_OK;
     queue->sync_task.step = sync_step;
+    queue->sync_task.context = queue;
     int err = lqi_service_add(&queue->sync_task);
     queue->syncs_by_interval = !err;
     return err;

@@ -33,7 +33,6 @@ static uint32_t back_of(uint64_t position, uint64_t durable)
 
 void lqi_record_encode(uint8_t bytes[LQI_RECORD_HEADER], const struct lqi_record *record, uint64_t salt)
 {
-    assert(record->position % 8 == 0);
     assert(record->size <= LQI_PAYLOAD_MAX);
 
     lqi_put32(bytes + 4, record->size);

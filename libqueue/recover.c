@@ -19,6 +19,7 @@
  * more: the log goes on in a new segment, behind all bytes and ids that may have been there. */
 #include "recover.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -328,6 +329,7 @@ struct leftover {
 
 static const struct lqi_span *span_at(const struct leftover *left, uint64_t position)
 {
+    assert(left->spans[0] != NULL);
     if (left->spans[1] && position >= left->spans[1]->position) return left->spans[1];
     return position >= left->spans[0]->position ? left->spans[0] : NULL;
 }

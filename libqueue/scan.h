@@ -14,7 +14,7 @@
 #define LQI_SCAN_BLOCK ((size_t)256 << 10)
 
 struct lqi_hole {
-    char file[64];
+    char file[128]; /* as long as the name in struct lqi_file */
     uint64_t offset;          /* the byte in that file */
     uint64_t position;        /* the same place on the number line */
     uint64_t first_id, count; /* the messages lost; count 0: not known, or none */

@@ -58,7 +58,7 @@ static void run_all(struct sleep *sleep)
         if (task->removed) continue;
         task->running = true;
         pthread_mutex_unlock(&lock);
-        int64_t due = task->step(task);
+        int64_t due = task->step(task->context);
         pthread_mutex_lock(&lock);
         task->running = false;
         if (due < sleep->until) sleep->until = due;

@@ -9,7 +9,8 @@
 
 struct lqi_task {
     /* Runs in the thread; returns when to run again at the latest (lqi_now_us time). */
-    int64_t (*step)(struct lqi_task *task);
+    int64_t (*step)(void *context);
+    void *context;
     struct lqi_bell *bell;       /* run when it rings; NULL: by time only */
     _Atomic uint32_t deaf;       /* not 0: never mind the bell just now (lqi_service_kick() when that changes) */
     int64_t due_us;

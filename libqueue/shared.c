@@ -90,7 +90,7 @@ static int read_identity(const struct lqi_file *file, const uint8_t uuid[16], ui
 int lqi_shared_attach(struct lqi_shared_map *map, const struct lqi_io *io, int dir, const uint8_t uuid[16],
                       bool writable)
 {
-    uint64_t ring_size, file_size;
+    uint64_t ring_size = 0, file_size = 0;
 
     *map = (struct lqi_shared_map){.io = io, .file = LQI_FILE_NONE, .writable = writable};
     int err = lqi_file_open(&map->file, io, dir, LQI_SHARED_NAME, LQI_SHARED_NAME,
@@ -111,7 +111,7 @@ static int init_locks(struct lqi_shared *head)
     struct lqi_lock *locks[] = {&head->admin, &head->log.append, &head->log.write, &head->log.sync, &head->log.trim};
     int err = LQ_OK;
 
-    for (size_t i = 0; i < sizeof locks / sizeof *locks && !err; i++) err = lqi_lock_init(locks[i]);
+    for (size_t i = 0; i < sizeof locks / sizeof locks[0] && !err; i++) err = lqi_lock_init(locks[i]);
     for (size_t i = 0; i < LQI_CONSUMERS_MAX && !err; i++) err = lqi_lock_init(&head->consumers[i].lock);
     return err;
 }
