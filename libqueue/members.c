@@ -251,7 +251,11 @@ int lqi_settle(struct lqi_member *member, uint64_t id, uint32_t token, enum lqi_
         slot->state = LQI_SLOT_SETTLED;
         add(&consumer->unacked, -1);
         touch(consumer, id);
-        if (id == lqi_floor(consumer) + 1) advance_floor(consumer, member->region);
+        if (id == lqi_floor(consumer) + 1) {
+            bool full = delivered - lqi_floor(consumer) >= consumer->window;
+            advance_floor(consumer, member->region);
+            if (full) lqi_bell_ring(&member->map->head->log.arrived); /* others may wait for the window to move */
+        }
         return LQ_OK;
     }
     if (how == LQI_UNDO && slot->attempts) slot->attempts--;
