@@ -78,7 +78,8 @@ static void walk(const uint8_t *bytes, size_t size, uint64_t salt, uint64_t posi
 
         memcpy(header, bytes + at, sizeof header);
         if (mend)
-            lqi_put32(header, (uint32_t)lqi_checksum_at(header + 4, sizeof header - 4, salt ^ (position + at)));
+            lqi_put32(header, (uint32_t)lqi_checksum_at(header + 8, sizeof header - 8,
+                                                        salt ^ (position + at) ^ (uint64_t)lqi_get32(header + 4) << 32));
         if (!lqi_record_decode(header, position + at, salt, &record)) {
             at += 8;
             continue;

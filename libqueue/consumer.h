@@ -18,6 +18,7 @@ struct lqi_notify {
     bool served;              /* the task is with the service thread */
     lq_handler *handler;
     void *context;
+    uint32_t times_set;       /* how often a handler was set or taken away */
     _Atomic int fd;           /* of lq_fd; -1 */
     _Atomic uint32_t raised;  /* the descriptor is readable */
     _Atomic uint32_t in_handler;
@@ -62,6 +63,7 @@ void lqi_help_visibility(lq_queue *queue);
 
 void lqi_notify_init(lq_consumer *consumer);
 void lqi_notify_release(lq_consumer *consumer);
+bool lqi_in_own_handler(const lq_consumer *consumer);
 /* GET has found nothing: the descriptor is not readable until more comes. */
 void lqi_notify_empty(lq_consumer *consumer);
 

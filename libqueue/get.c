@@ -438,7 +438,7 @@ int lq_consumer_close(lq_consumer *consumer)
     bool forked = atomic_load(&consumer->queue->forkable.forked) != 0;
     int err = LQ_OK;
 
-    if (atomic_load(&consumer->notify.in_handler) && pthread_equal(consumer->notify.handler_thread, pthread_self()))
+    if (lqi_in_own_handler(consumer))
         return lqi_fail(LQ_EINVAL, "a consumer cannot be closed from its own handler");
     lqi_notify_release(consumer);
     if (!forked) {

@@ -17,6 +17,20 @@
 
 #define HANDLER_BATCH 64
 
+static void stop_service(lq_consumer *consumer)
+{
+    struct lqi_notify *notify = &consumer->notify;
+    if (notify->served && !atomic_load(&consumer->queue->forkable.forked)) lqi_service_remove(&notify->task);
+    notify->served = false;
+    atomic_store(&notify->task.deaf, 0);
+}
+
+bool lqi_in_own_handler(const lq_consumer *consumer)
+{
+    const struct lqi_notify *notify = &consumer->notify;
+    return atomic_load(&notify->in_handler) && pthread_equal(notify->handler_thread, pthread_self());
+}
+
 /* ---- running the handler ------------------------------------------------ */
 
 static int settle_as(lq_consumer *consumer, const lq_message *message, int answer)
@@ -53,10 +67,15 @@ static int64_t serve_handler(lq_consumer *consumer)
 {
     struct lqi_notify *notify = &consumer->notify;
 
-    for (int i = 0; i < HANDLER_BATCH && notify->handler && !notify->task.removed; i++) {
+    for (int i = 0; i < HANDLER_BATCH && !notify->task.removed; i++) {
+        if (!notify->handler) { /* it took itself away; the task goes when the consumer is closed or told anew */
+            atomic_store(&notify->task.deaf, 1);
+            return INT64_MAX;
+        }
+        uint32_t times_set = notify->times_set;
         int err = handle_one(consumer);
         if (err == LQ_EMPTY) return lqi_now_us() + LQI_SLEEP_US;
-        if (err < 0 && err != LQ_ECORRUPT && err != LQ_ELEASE) {
+        if (err < 0 && err != LQ_ECORRUPT && err != LQ_ELEASE && times_set == notify->times_set) {
             atomic_store(&notify->task.deaf, 1);
             return INT64_MAX; /* it has been told; nothing more comes until a handler is set anew */
         }
@@ -103,9 +122,10 @@ int lq_fd(lq_consumer *consumer)
     if (err) return err;
     struct lqi_notify *notify = &consumer->notify;
     if (atomic_load(&notify->fd) >= 0) return atomic_load(&notify->fd);
-    if (notify->handler && !(consumer->flags & LQ_CONSUMER_DISPATCH))
+    if (!(consumer->flags & LQ_CONSUMER_DISPATCH) && (notify->handler || lqi_in_own_handler(consumer)))
         return lqi_fail(LQ_EINVAL, "this consumer's handler runs on the library's thread: open it with LQ_CONSUMER_DISPATCH");
 
+    stop_service(consumer); /* a handler that took itself away left its task */
     err = lqi_flag_open(&fd);
     if (err) return err;
     atomic_store(&notify->fd, fd);
@@ -135,14 +155,6 @@ void lqi_notify_init(lq_consumer *consumer)
     atomic_store(&consumer->notify.fd, -1);
 }
 
-static void stop_service(lq_consumer *consumer)
-{
-    struct lqi_notify *notify = &consumer->notify;
-    if (notify->served && !atomic_load(&consumer->queue->forkable.forked)) lqi_service_remove(&notify->task);
-    notify->served = false;
-    atomic_store(&notify->task.deaf, 0);
-}
-
 void lqi_notify_release(lq_consumer *consumer)
 {
     stop_service(consumer);
@@ -161,10 +173,13 @@ int lq_notify(lq_consumer *consumer, lq_handler *handler, void *context)
 
     if (!dispatched && atomic_load(&notify->fd) >= 0)
         return lqi_fail(LQ_EINVAL, "this consumer has a descriptor: open it with LQ_CONSUMER_DISPATCH to have a handler too");
-    if (!dispatched) stop_service(consumer);
+    /* Called by the handler itself, the task stays with the thread that is in it: that one sees the change on return. */
+    bool own = lqi_in_own_handler(consumer);
+    if (!dispatched && !own) stop_service(consumer);
     notify->handler = handler;
     notify->context = context;
-    if (dispatched || !handler) return LQ_OK;
+    notify->times_set++;
+    if (dispatched || own || !handler) return LQ_OK;
     err = lqi_service_add(&notify->task);
     notify->served = !err;
     if (err) notify->handler = NULL;

@@ -16,11 +16,12 @@
 #define KNOWN_FLAGS (LQI_RECORD_LONE | LQI_RECORD_PACKED)
 #define ID_END ((uint64_t)1 << 63)
 
-/* Position and salt both choose the seed: what was framed for another place in
- * this segment, or for any place in another one, does not verify. */
-static uint32_t header_check(const uint8_t *bytes, uint64_t position, uint64_t salt)
+/* Position, salt and size choose the seed: what was framed for another place in this
+ * segment, or for any place in another one, does not verify. The 32 bytes hashed are four
+ * whole words, each stored as one: the hash reads them straight from the store buffer. */
+static uint32_t header_check(const uint8_t *bytes, uint32_t size, uint64_t position, uint64_t salt)
 {
-    return (uint32_t)lqi_checksum_at(bytes + 4, LQI_RECORD_HEADER - 4, salt ^ position);
+    return (uint32_t)lqi_checksum_at(bytes + 8, LQI_RECORD_HEADER - 8, salt ^ position ^ (uint64_t)size << 32);
 }
 
 /* Rounds away from the record: a mark may claim less than was synced, never more. */
@@ -35,15 +36,12 @@ void lqi_record_encode(uint8_t bytes[LQI_RECORD_HEADER], const struct lqi_record
 {
     assert(record->size <= LQI_PAYLOAD_MAX);
 
-    lqi_put32(bytes + 4, record->size);
-    lqi_put16(bytes + 8, record->count);
-    bytes[10] = record->kind;
-    bytes[11] = record->flags;
-    lqi_put32(bytes + 12, back_of(record->position, record->durable));
+    uint64_t durable = back_of(record->position, record->durable);
+    lqi_put64(bytes + 8, record->count | (uint64_t)record->kind << 16 | (uint64_t)record->flags << 24 | durable << 32);
     lqi_put64(bytes + 16, record->first_id);
     lqi_put64(bytes + 24, (uint64_t)record->time_us);
     lqi_put64(bytes + 32, record->payload_check);
-    lqi_put32(bytes, header_check(bytes, record->position, salt));
+    lqi_put64(bytes, header_check(bytes, record->size, record->position, salt) | (uint64_t)record->size << 32);
 }
 
 /* What the fields of a header that verifies must still promise each other. */
@@ -65,7 +63,7 @@ bool lqi_record_decode(const uint8_t bytes[LQI_RECORD_HEADER], uint64_t position
                        struct lqi_record *record_out)
 {
     if (bytes[10] == 0) return false;
-    if (lqi_get32(bytes) != header_check(bytes, position, salt)) return false;
+    if (lqi_get32(bytes) != header_check(bytes, lqi_get32(bytes + 4), position, salt)) return false;
 
     uint64_t back = lqi_get32(bytes + 12);
     if (back != NO_IDEA && back * 8 > position) return false;

@@ -4,8 +4,8 @@
  * Header, 40 bytes, at a position divisible by 8:
  *
  *   bytes  field       meaning
- *   00-03  check       low half of XXH3 of bytes 04-39, seeded with the segment's
- *                      salt xor the position: proves the header, in this place
+ *   00-03  check       low half of XXH3 of bytes 08-39, seeded with the segment's
+ *                      salt xor the position xor size << 32: proves the header, in this place
  *   04-07  size        bytes of payload behind the header
  *   08-09  count       messages in it; 0 in a mark
  *   10     kind        1 messages, 2 mark; 0 never, so that zeroes are no record;

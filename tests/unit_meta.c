@@ -119,7 +119,8 @@ static void sizes_are_rounded_up(void **state)
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        lq_options complete, asked = {.size = sizeof asked, .segment_size = cases[i].segment_size, .ring_size = cases[i].ring_size};
+        lq_options asked = {.size = sizeof asked, .segment_size = cases[i].segment_size, .ring_size = cases[i].ring_size};
+        lq_options complete;
         assert_int_equal(lqi_options_complete(&asked, &complete), LQ_OK);
         assert_int_equal(complete.segment_size, cases[i].rounded_segment);
         assert_int_equal(complete.ring_size, cases[i].rounded_ring);

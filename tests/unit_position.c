@@ -91,7 +91,9 @@ static void names_are_letters_digits_and_a_few_signs(void **state)
 {
     (void)state;
     static const char *const good[] = {"a", "Z", "0", "_", "a.b-c_d", "billing.pos", "x.new", "9-"};
-    static const char *const bad[] = {"", ".", "..", ".a", "-", "-a", "a/b", "a b", "a\n", "\xc3\xa4", "a*", "a\x7f", "a:b", "a@"};
+    static const char *const bad[] = {
+        "", ".", "..", ".a", "-", "-a", "a/b", "a b", "a\n", "\xc3\xa4", "a*", "a\x7f", "a:b", "a@",
+    };
     char name[LQ_NAME_MAX + 2];
 
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) assert_int_equal(lqi_name_check(good[i]), LQ_OK);
@@ -109,7 +111,8 @@ static void every_byte_is_either_of_a_name_or_not(void **state)
     (void)state;
     for (int c = 1; c < 256; c++) {
         char name[3] = {'a', (char)c, 0};
-        bool may = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+        bool may = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                   c == '.' || c == '_' || c == '-';
         assert_int_equal(lqi_name_check(name), may ? LQ_OK : LQ_ENAME);
     }
 }
@@ -176,6 +179,25 @@ static void a_name_that_is_none_is_refused_everywhere(void **state)
     assert_int_equal(lqi_position_open(&position, io, dir, "../x", uuid, false), LQ_ENAME);
     assert_int_equal(lqi_position_delete(io, dir, "../x"), LQ_ENAME);
     assert_int_equal(lqi_position_delete(io, dir, NULL), LQ_EINVAL);
+    io->close(io, dir);
+}
+
+static void a_consumer_without_a_sensible_window_is_not_created(void **state)
+{
+    static const struct {
+        uint32_t window;
+        uint64_t floor, delivered;
+    } cases[] = {
+        {63, 1, 1}, {16777217, 1, 1}, {0, 1, 1}, {WINDOW, 2, 1}, {WINDOW, 0, WINDOW + 1}, {WINDOW, UINT64_MAX, UINT64_MAX},
+    };
+    int dir = open_dir(state);
+    struct lqi_position position;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lqi_position_entry entry = {.floor = cases[i].floor, .delivered = cases[i].delivered};
+        assert_int_equal(lqi_position_create(io, dir, "billing", uuid, cases[i].window, &entry, 0600), LQ_EINVAL);
+        assert_int_equal(open_position(&position, dir), LQ_ENOTFOUND);
+    }
     io->close(io, dir);
 }
 
@@ -287,7 +309,10 @@ static void windows_that_make_no_sense_are_refused(void **state)
 {
     static const struct {
         uint32_t window, block_count;
-    } cases[] = {{0, 2}, {63, 2}, {16777217, 135302}, {UINT32_MAX, UINT32_MAX / 124 + 2}, {WINDOW, BLOCKS - 1}, {WINDOW, 0}, {WINDOW, UINT32_MAX}};
+    } cases[] = {
+        {0, 2}, {63, 2}, {16777217, 135302}, {UINT32_MAX, UINT32_MAX / 124 + 2}, {WINDOW, BLOCKS - 1}, {WINDOW, 0},
+        {WINDOW, UINT32_MAX},
+    };
     int dir = open_dir(state);
     static uint8_t bytes[FILE_SIZE];
     struct lqi_position position;
@@ -816,6 +841,7 @@ int main(void)
         with_files(a_new_offset_file_has_these_bytes),
         with_files(what_was_created_is_opened),
         with_files(a_name_that_is_none_is_refused_everywhere),
+        with_files(a_consumer_without_a_sensible_window_is_not_created),
         with_files(the_longest_name_and_the_windows_at_the_limits_work),
         with_files(one_flipped_bit_in_the_fixed_part_is_noticed_and_survived),
         with_files(an_offset_file_cut_anywhere_is_damaged),

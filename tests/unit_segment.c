@@ -270,7 +270,11 @@ static const struct lqi_index_entry index3[] = {
     {1010, 1700000000000010, 0x40800},
     {1020, 1700000000000010, 0x41000},
 };
-enum { RECORDS_SIZE = 10000, INDEX3_SIZE = 3 * LQI_INDEX_ENTRY, SEALED_SIZE = LQI_SEGMENT_HEADER + RECORDS_SIZE + INDEX3_SIZE + LQI_SEGMENT_TRAILER };
+enum {
+    RECORDS_SIZE = 10000,
+    INDEX3_SIZE = 3 * LQI_INDEX_ENTRY,
+    SEALED_SIZE = LQI_SEGMENT_HEADER + RECORDS_SIZE + INDEX3_SIZE + LQI_SEGMENT_TRAILER
+};
 
 static struct lqi_segment_end sample_end(void)
 {
@@ -588,7 +592,9 @@ static void a_long_index_is_searched_as_if_one_by_one(void **state)
     enum { COUNT = 333, SIZE = LQI_SEGMENT_HEADER + COUNT * 80 + COUNT * LQI_INDEX_ENTRY + LQI_SEGMENT_TRAILER };
     static uint8_t bytes[SIZE];
     struct lqi_index_entry index[COUNT], entry;
-    struct lqi_segment_end end = {.end = sample.position + COUNT * 80, .next_id = 1001 + COUNT * 5, .salt = SALT, .index_count = COUNT};
+    struct lqi_segment_end end = {
+        .end = sample.position + COUNT * 80, .next_id = 1001 + COUNT * 5, .salt = SALT, .index_count = COUNT,
+    };
     struct lqi_segment segment;
     int dir = open_dir(state);
 
