@@ -151,26 +151,42 @@ static int find_again(lq_consumer *consumer, const struct lqi_grant *grant, uint
     struct lqi_scan *again = &consumer->again;
     int err = grant->position == LQI_POSITION_UNKNOWN ? lqi_scan_seek_id(again, grant->id)
                                                       : lqi_scan_seek_hint(again, grant->position, grant->id, visible);
-    return err ? err : lqi_scan_next(again, visible);
+    while (!err) {
+        err = lqi_scan_next(again, visible);
+        /* Damage on the way there, which is others': the message itself may be as good as ever. */
+        if (err != LQI_HOLE || again->next_id > grant->id) break;
+        err = LQ_OK;
+    }
+    return err;
+}
+
+/* What was leased cannot be read: given back as if it had not been handed out. */
+static int undo(lq_consumer *consumer, const struct lqi_grant *grant, int err)
+{
+    char text[LQI_TEXT_MAX];
+    memcpy(text, lq_error_text(), sizeof text);
+    settle_locked(consumer, grant, LQI_UNDO);
+    return lqi_fail(err, "%s", text);
 }
 
 /* Reads a message that was leased by lqi_lease_returned(). LQ_EMPTY: it is not there any more, retention deleted it. */
-static int read_again(lq_consumer *consumer, const struct lqi_grant *grant, lq_message *message, uint64_t visible)
+static int read_again(lq_consumer *consumer, const struct lqi_grant *grant, lq_message *message)
 {
     struct lqi_scan *again = &consumer->again;
+    const struct lqi_log *log = &consumer->queue->log;
     struct lqi_payload payload;
-    int err = find_again(consumer, grant, visible);
+    /* Looked at now: it may have been handed out, and have come back, since this call of GET began. */
+    int err = find_again(consumer, grant, lqi_log_visible(log));
 
+    if (err == LQ_EMPTY && grant->id >= atomic_load(&log->state->first_id))
+        return undo(consumer, grant, lqi_fail(LQ_EBUSY, "message %" PRIu64 " cannot be read just now", grant->id));
     if (err == LQI_HOLE || err == LQ_EMPTY) {
         bool deleted = err == LQ_EMPTY || again->hole.trimmed;
         err = settle_locked(consumer, grant, LQI_ACK);
         if (!deleted) atomic_fetch_add(&consumer->queue->map.head->damage, 1);
         return err ? err : deleted ? LQ_EMPTY : LQ_ECORRUPT;
     }
-    if (err) {
-        settle_locked(consumer, grant, LQI_UNDO); /* keeps the text of the failure unless it fails itself */
-        return err;
-    }
+    if (err) return undo(consumer, grant, err);
     lqi_payload_open(&payload, again->payload, again->payload_size, again->record.count, again->record.flags);
     lqi_payload_skip_to(&payload, (uint32_t)(grant->id - again->record.first_id));
     lqi_payload_next(&payload, message);
@@ -179,7 +195,7 @@ static int read_again(lq_consumer *consumer, const struct lqi_grant *grant, lq_m
 }
 
 /* One message that comes again; the rest of a batch follow in further calls. */
-static int take_again(lq_consumer *consumer, lq_message *message, uint64_t visible)
+static int take_again(lq_consumer *consumer, lq_message *message)
 {
     for (;;) {
         struct lqi_grant grant;
@@ -189,7 +205,7 @@ static int take_again(lq_consumer *consumer, lq_message *message, uint64_t visib
         any = lqi_lease_returned(&consumer->member, &grant);
         lqi_consumer_unlock(consumer->slot);
         if (!any) return LQ_EMPTY;
-        err = read_again(consumer, &grant, message, visible);
+        err = read_again(consumer, &grant, message);
         if (err != LQ_EMPTY) return err;
     }
 }
@@ -243,7 +259,7 @@ static int take_all(lq_consumer *consumer, lq_message *messages, size_t max, siz
     int err = LQ_OK;
     for (;;) {
         while (!err && *count < max && atomic_load_explicit(&consumer->slot->returned, memory_order_relaxed)) {
-            err = take_again(consumer, &messages[*count], visible);
+            err = take_again(consumer, &messages[*count]);
             if (!err) ++*count;
         }
         if (err == LQ_EMPTY) err = LQ_OK; /* somebody else was faster */

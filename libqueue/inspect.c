@@ -78,6 +78,16 @@ int lq_reader_seek_time(lq_reader *reader, int64_t time_us)
     return err;
 }
 
+/* A read-only view may not know yet what retention has deleted; the trim slot, durable before any file goes, does. */
+static bool deleted_meanwhile(const lq_reader *reader)
+{
+    const struct lqi_hole *hole = &reader->scan.hole;
+    const lq_queue *queue = reader->view.queue;
+    struct lqi_trim trim;
+    return lqi_view_read_only(&reader->view) && hole->count &&
+           lqi_trim_load(&queue->meta_file, queue->meta.uuid, &trim) == LQ_OK && hole->first_id + hole->count <= trim.first_id;
+}
+
 /* The next record; steps over what retention deleted, stops at damage. */
 static int next_record(lq_reader *reader)
 {
@@ -86,7 +96,7 @@ static int next_record(lq_reader *reader)
     reader->payload_id = 0;
     for (;;) {
         int err = lqi_scan_next(scan, lqi_log_visible(&reader->view.log));
-        if (err == LQI_HOLE && scan->hole.trimmed) continue;
+        if (err == LQI_HOLE && (scan->hole.trimmed || deleted_meanwhile(reader))) continue;
         if (err == LQI_HOLE) {
             reader->damaged = true;
             return LQ_ECORRUPT;

@@ -257,6 +257,18 @@ static int find_promise(lq_queue *queue, struct lqi_shared_map *old, struct lqi_
     return LQ_OK;
 }
 
+/* A name that we find may be in the page cache only: whoever made it may have died before its directory was
+ * synced. What is built on it now must not outlive it. */
+static int sync_names(lq_queue *queue)
+{
+    const int dirs[] = {queue->consumers_dir, queue->log.log_dir, queue->dir};
+    for (size_t i = 0; i < sizeof dirs / sizeof dirs[0]; i++) {
+        int error = queue->io->dir_sync(queue->io, dirs[i]);
+        if (error) return lqi_fail_errno(error, "sync", "the queue's directories", -1);
+    }
+    return sync_parent(queue);
+}
+
 static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_out)
 {
     struct lqi_shared_map old = LQI_SHARED_NONE;
@@ -278,7 +290,8 @@ static int set_up_shared(lq_queue *queue)
 {
     struct lqi_found found;
     uint64_t messages;
-    int err = recover(queue, &found, &messages);
+    int err = sync_names(queue);
+    if (!err) err = recover(queue, &found, &messages);
     if (!err) err = lqi_shared_create(&queue->map, queue->io, queue->dir, queue->meta.uuid, queue->meta.options.ring_size,
                                       queue->meta.options.mode);
     if (err) return err;

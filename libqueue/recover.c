@@ -1,6 +1,6 @@
 /* What to believe after a crash.
  *
- * Only the last segment can be in doubt: the others were sealed and synced before it got its
+ * Only the last segment can be in doubt, sealed or not: the others were sealed and synced before it got its
  * first byte. Its records are read from the start. At a place where none verifies
  * there are two explanations, and judge() decides between them:
  *
@@ -128,10 +128,11 @@ static void give_up_end(struct lqi_found *found, uint64_t behind_file, const str
     if (!found->damage) found->damage = 1;
 }
 
-static int find_end_of_open(const struct lqi_log *log, const struct lqi_segment *segment,
-                            const struct lqi_promise *promise, struct lqi_found *found)
+static int find_end_in(const struct lqi_log *log, const struct lqi_segment *segment, const struct lqi_promise *promise,
+                       struct lqi_found *found)
 {
-    uint64_t limit = segment->head.position + ((segment->file_size - LQI_SEGMENT_HEADER) & ~(uint64_t)7);
+    uint64_t limit = segment->sealed ? segment->end.end
+                                     : segment->head.position + ((segment->file_size - LQI_SEGMENT_HEADER) & ~(uint64_t)7);
     uint64_t durable = lqi_max64(promise->position, segment->head.durable);
     struct candidate doubt = {0};
     struct lqi_scan scan;
@@ -194,13 +195,14 @@ static int find_last(const struct lqi_log *log, const uint64_t *ids, size_t coun
     found->file_size = segment.file_size;
     found->next_id = segment.head.first_id;
     found->time_us = segment.head.created_us;
-    if (segment.sealed) {
-        found->end = found->mark = segment.end.end;
-        found->next_id = segment.end.next_id;
-        found->time_us = lqi_max64(found->time_us, segment.end.last_time_us);
-        if (judge_corrupt(found->end, promise->position)) give_up_end(found, found->end, promise);
-    } else {
-        err = find_end_of_open(log, &segment, promise, found);
+    err = find_end_in(log, &segment, promise, found);
+    /* A trailer is written before the sync that seals: only if all before it is there does it count. Then
+     * the log goes on in the next segment. */
+    if (!err && segment.sealed && found->usable && found->end == segment.end.end) {
+        found->usable = false;
+        found->torn_bytes = 0;
+        found->mark = found->end;
+        found->next_id = lqi_max64(found->next_id, segment.end.next_id);
     }
     lqi_segment_close(&segment);
     return err;
@@ -288,10 +290,10 @@ static int open_last(const struct lqi_log *log, const struct lqi_found *found, s
 static int settle_last(const struct lqi_log *log, const struct lqi_found *found)
 {
     struct lqi_segment segment;
-    if (!found->any_segment || !found->usable) return LQ_OK;
+    if (!found->any_segment) return LQ_OK;
     int err = open_last(log, found, &segment);
     if (err) return err;
-    if (found->torn_bytes) err = lqi_file_truncate(&segment.file, lqi_segment_offset(&segment.head, found->end));
+    if (found->usable && found->torn_bytes) err = lqi_file_truncate(&segment.file, lqi_segment_offset(&segment.head, found->end));
     if (!err) err = lqi_file_sync(&segment.file);
     lqi_segment_close(&segment);
     return err;
@@ -441,8 +443,8 @@ static int recover_ring(struct lqi_log *log, const struct lqi_trim *trim, const 
     int err = write_leftover(log, &left, left.spans[0], left.from, lqi_min64(left.to, border));
     if (!err && left.to > border) {
         err = lqi_find_end(log, trim, promise, found);
-        if (!err && found->usable && found->any_segment && found->last.first_id == left.spans[0]->first_id)
-            err = seal_found(log, found);
+        if (!err && found->usable && found->any_segment && found->last.salt == left.spans[0]->salt &&
+            found->last.position == left.spans[0]->position) err = seal_found(log, found);
         if (!err) err = write_leftover(log, &left, left.spans[1], lqi_max64(left.from, border), left.to);
     }
     if (!err) err = lqi_find_end(log, trim, promise, found);

@@ -11,6 +11,7 @@
 #include "compress.h"
 
 #define RING_READ_MAX ((size_t)64 << 10) /* stays in the cache until it is used */
+#define LIST_TRIES 1000
 
 void lqi_scan_init(struct lqi_scan *scan, const struct lqi_log *log, size_t read_ahead)
 {
@@ -118,14 +119,17 @@ static int use_segment(struct lqi_scan *scan, uint64_t first_id)
     return LQ_OK;
 }
 
-/* The segment number `index` of the list cannot be opened, or lacks what we want: step to the one behind it. */
+/* The segment number `index` of the list cannot be opened, or lacks what we want: step to the one behind it. LQ_ENOTFOUND:
+ * the list is out of date. */
 static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit, const char *reason)
 {
     struct lqi_segment next;
     uint64_t to = limit, id = 0;
 
     for (index++; index < count && !id; index++) {
-        if (lqi_segment_open(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid, false)) continue;
+        int err = lqi_segment_open(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid, false);
+        if (err == LQ_ENOTFOUND) return err;
+        if (err) continue;
         to = next.head.position;
         id = ids[index];
         lqi_segment_close(&next);
@@ -170,7 +174,7 @@ static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count
 
     size_t index = place - 1;
     int err = use_segment(scan, ids[index]);
-    if (err == LQ_ENOTFOUND) return step_over(scan, ids, count, index, limit, NULL); /* trimmed meanwhile */
+    if (err == LQ_ENOTFOUND) return err;
     if (err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTQUEUE) {
         char reason[sizeof scan->hole.text];
         snprintf(reason, sizeof reason, "%s", lq_error_text());
@@ -199,11 +203,15 @@ static int open_segment(struct lqi_scan *scan, uint64_t limit)
         if (scan->segment.sealed && scan->segment.head.position == scan->position && scan->position < scan->segment_end)
             return LQ_OK;
     }
-    int err = lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL);
-    if (err) return err;
-    err = find_in_list(scan, ids, count, limit);
-    free(ids);
-    return err;
+    for (unsigned tries = 0;; tries++) {
+        int err = lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL);
+        if (err) return err;
+        err = find_in_list(scan, ids, count, limit);
+        free(ids);
+        /* What is in the list and not in the directory was deleted in between: what comes behind it may be, too. */
+        if (err != LQ_ENOTFOUND) return err;
+        if (tries == LIST_TRIES) return lqi_fail(LQ_EBUSY, "log/ changes faster than it can be read");
+    }
 }
 
 /* ---- bytes -------------------------------------------------------------- */
@@ -359,7 +367,8 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
         err = fill(scan, LQI_RECORD_HEADER, end);
         if (err == LQ_EMPTY) break;
         if (err) break;
-        found = head_here(scan, &record) && record.first_id >= scan->next_id &&
+        found = head_here(scan, &record) &&
+                (record.first_id >= scan->next_id || record.first_id + record.count > scan->next_id) &&
                 lqi_record_span(record.size) <= end - scan->position;
     }
     if (err && err != LQ_EMPTY) {
@@ -448,8 +457,13 @@ static int take(struct lqi_scan *scan)
         step(scan);
         return scan->with_marks && record->kind == LQI_RECORD_MARK ? LQ_OK : LQ_EMPTY;
     }
-    if (record->first_id > scan->next_id) /* messages without bytes: what was between is gone */
-        return hole(scan, scan->position, record->first_id, "messages are missing before this record");
+    if (record->first_id > scan->next_id) { /* messages without bytes: what was between is gone */
+        uint64_t kept = oldest_id(scan->log);
+        if (scan->next_id >= kept) return hole(scan, scan->position, record->first_id, "messages are missing before this record");
+        hole(scan, scan->position, lqi_min64(record->first_id, kept), "retention has deleted these messages");
+        scan->hole.trimmed = true;
+        return LQI_HOLE;
+    }
 
     int err = scan->heads_only ? LQ_OK : open_payload(scan, reason, sizeof reason);
     if (err == LQ_ECORRUPT) {

@@ -80,6 +80,12 @@ void lqi_poison(struct lqi_log *log)
     lqi_bell_ring(&log->state->room);
 }
 
+static int poisoned_or_ok(struct lqi_log *log)
+{
+    if (!lqi_poisoned(log)) return LQ_OK;
+    return lqi_fail(LQ_EPOISONED, "the queue is poisoned: a sync has failed; close all handles and open it again");
+}
+
 /* After a failed fdatasync the kernel may have dropped the pages and calls them clean: a second try would lie. */
 static int sync_or_poison(struct lqi_log *log, const struct lqi_file *file)
 {
@@ -169,7 +175,8 @@ static int seal(struct lqi_log *log, uint64_t number)
     struct lqi_file *file;
 
     if (span->sealed) return LQ_OK;
-    int err = file_of_span(log, &log->writing, number, &file);
+    int err = poisoned_or_ok(log); /* a second sync would say what is not so */
+    if (!err) err = file_of_span(log, &log->writing, number, &file);
     if (!err) err = write_footer(span, file);
     if (!err) err = sync_or_poison(log, file);
     if (err) return err;
@@ -396,12 +403,6 @@ static int lead(struct lqi_log *log)
     raise_to(&state->synced_id, tail.next_id - 1);
     raise_to(&state->synced, tail.end);
     return LQ_OK;
-}
-
-static int poisoned_or_ok(struct lqi_log *log)
-{
-    if (!lqi_poisoned(log)) return LQ_OK;
-    return lqi_fail(LQ_EPOISONED, "the queue is poisoned: a sync has failed; close all handles and open it again");
 }
 
 int lqi_commit(struct lqi_log *log, uint64_t position)
