@@ -142,13 +142,13 @@ static bool act_consume(struct demo *demo)
 {
     struct notebook *notebook = demo->notebook;
     bool fine = true;
-    pid_t actors[3];
+    pid_t actors[DEMO_TAKERS];
 
     title("2. Three processes, two consumers: 'billing' has two members, 'audit' one.");
     actors[0] = demo_take_all(notebook, demo->queue, "billing", 0);
     actors[1] = demo_take_all(notebook, demo->queue, "billing", 1);
     actors[2] = demo_take_all(notebook, demo->queue, "audit", 0);
-    for (int i = 0; i < 3; i++) fine = wait_for(actors[i]) == 0 && fine;
+    for (int i = 0; i < DEMO_TAKERS; i++) fine = wait_for(actors[i]) == 0 && fine;
     if (!claim(demo, fine, "all three ended well")) return false;
     return claim(demo, all_once(notebook->billing), "'billing' got each message once: one member %s, the other %s",
                  human_count(notebook->billing_count[0]).text, human_count(notebook->billing_count[1]).text) &&

@@ -65,6 +65,8 @@ static int take_all(struct notebook *notebook, const char *path, const char *nam
 
     if (lq_open(path, NULL, &queue) != LQ_OK) return FAILED;
     if (lq_consumer_open(queue, name, NULL, &consumer) != LQ_OK) return FAILED;
+    notebook->joined++;
+    while (notebook->joined < DEMO_TAKERS) usleep(100);
     while (lq_get_batch(consumer, messages, BATCH, &count, IDLE_MS) == LQ_OK) {
         for (size_t i = 0; i < count; i++) note(notebook, is_billing, member, &messages[i], &last);
         if (lq_ack_batch(consumer, messages, count) != LQ_OK) return FAILED;

@@ -12,13 +12,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { DEMO_MESSAGES = 50000, DEMO_HELD = 100, DEMO_BODY_MAX = 64 };
+enum { DEMO_MESSAGES = 50000, DEMO_TAKERS = 3, DEMO_HELD = 100, DEMO_BODY_MAX = 64 };
 
 /* What is shared. Ids are below DEMO_MESSAGES + 1 in the first act. */
 struct notebook {
     _Atomic uint8_t billing[DEMO_MESSAGES + 1]; /* how often each was taken under this name */
     _Atomic uint8_t audit[DEMO_MESSAGES + 1];
     _Atomic uint64_t billing_count[2], audit_count;
+    _Atomic int joined;                         /* so that nobody takes all before the others are there */
     _Atomic uint64_t accepted;                  /* ids that lq_put() has returned to the writer */
     _Atomic uint64_t held;                      /* messages the victim has in hand */
     _Atomic uint32_t out_of_order;

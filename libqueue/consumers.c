@@ -51,13 +51,11 @@ static int save_as(struct lqi_consumer_slot *consumer, struct lqi_region *region
     uint64_t floor = lqi_floor(consumer), delivered = lqi_delivered(consumer);
     uint64_t low = lqi_max64(consumer->dirty_low, floor + 1), high = lqi_min64(consumer->dirty_high, delivered);
     struct lqi_position_entry entry = {.floor = floor, .delivered = delivered, .durable = durable, .durable_id = durable_id,
-                                       .time_us = time_us, .position = atomic_load(&consumer->next_position)};
-
-    if (delivered > floor && region) entry.position = lqi_slot_of(consumer, region, floor + 1)->position;
-    if (entry.position == LQI_POSITION_UNKNOWN) entry.position = 0;
+                                       .time_us = time_us, .incarnation = consumer->incarnation};
+    struct lqi_position_sides sides = {region ? lqi_region_sides(region, consumer->window) : NULL, consumer->epoch};
     if (!region) high = 0;
     position->newest.sequence = consumer->sequence; /* another process may have saved since this one opened it */
-    int err = lqi_position_save(position, &entry, low, high, word_of, &words);
+    int err = lqi_position_save(position, &entry, low, high, &sides, word_of, &words);
     if (err) return err;
     consumer->sequence = position->newest.sequence;
     consumer->dirty_low = UINT64_MAX;
@@ -79,29 +77,32 @@ int lqi_consumer_save(const struct lqi_consumers *consumers, struct lqi_consumer
     return save_as(consumer, region, position, durable, durable_id, consumers->log->io->wall_us(consumers->log->io));
 }
 
-static int save_locked(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, struct lqi_position *position)
+int lqi_consumer_save_durably(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
+                              struct lqi_region *region, struct lqi_position *position)
+{
+    int err = atomic_load(&consumer->unsaved) ? lqi_consumer_save(consumers, consumer, region, position) : LQ_OK;
+    if (!err && lqi_poisoned(consumers->log)) err = lqi_fail(LQ_EPOISONED, "the queue is poisoned: a sync has failed");
+    if (err) return err;
+    err = lqi_file_sync(&position->file);
+    if (err) {
+        lqi_poison(consumers->log);
+        return lqi_fail(LQ_EPOISONED, "%s; the queue is poisoned now", lq_error_text());
+    }
+    consumer->epoch++;
+    atomic_store(&consumer->unsynced, 0);
+    return LQ_OK;
+}
+
+static int sync_locked(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, struct lqi_position *position)
 {
     struct lqi_region *region = NULL;
     int err = lqi_consumer_lock(consumers->map, consumer, NULL);
     if (err) return err;
-    if (atomic_load(&consumer->unsaved)) {
-        if (consumer->region_ready) err = lqi_region_map(consumers->map, consumer, &region);
-        if (!err) err = lqi_consumer_save(consumers, consumer, region, position);
-        lqi_region_unmap(consumers->map, region, consumer->window);
-    }
+    if (consumer->region_ready) err = lqi_region_map(consumers->map, consumer, &region);
+    if (!err) err = lqi_consumer_save_durably(consumers, consumer, region, position);
+    lqi_region_unmap(consumers->map, region, consumer->window);
     lqi_consumer_unlock(consumer);
     return err;
-}
-
-int lqi_position_sync(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
-                      const struct lqi_position *position)
-{
-    /* Lowered before the sync: what is written during it raises it again. */
-    atomic_store(&consumer->unsynced, 0);
-    int err = lqi_file_sync(&position->file);
-    if (!err) return LQ_OK;
-    lqi_poison(consumers->log);
-    return lqi_fail(LQ_EPOISONED, "%s; the queue is poisoned now", lq_error_text());
 }
 
 static int sync_one(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)
@@ -112,8 +113,7 @@ static int sync_one(const struct lqi_consumers *consumers, struct lqi_consumer_s
     int err = lqi_position_open(&position, consumers->log->io, consumers->dir, consumer->name, consumers->log->uuid, true);
     if (err == LQ_ENOTFOUND && atomic_load(&consumer->state) != LQI_CONSUMER_USED) return LQ_OK; /* deleted meanwhile */
     if (err) return err;
-    err = save_locked(consumers, consumer, &position);
-    if (!err) err = lqi_position_sync(consumers, consumer, &position);
+    err = sync_locked(consumers, consumer, &position);
     lqi_position_close(&position);
     return err;
 }
@@ -135,9 +135,26 @@ int lqi_consumers_sync(const struct lqi_consumers *consumers)
 /* Numbers of a dead population are believed only as far as they fit each other and the log. */
 static bool makes_sense(const struct lqi_consumer_slot *consumer, const struct lqi_position *position, uint64_t next_id)
 {
-    uint64_t floor = lqi_floor(consumer), delivered = lqi_delivered(consumer);
+    uint64_t floor = lqi_floor(consumer), delivered = lqi_max64(lqi_delivered(consumer), floor); /* see lqi_skip_to() */
     return consumer->window == position->window && floor <= delivered && delivered < next_id &&
            delivered - floor <= consumer->window && floor >= position->newest.floor;
+}
+
+static void ignore_word(void *context, uint64_t id, uint32_t word)
+{
+    (void)context;
+    (void)id;
+    (void)word;
+}
+
+/* Which sides are the newest is asked of the file, and true once it is synced. */
+static int settle_sides(struct lqi_position *position, struct lqi_consumer_slot *consumer, struct lqi_region *region)
+{
+    struct lqi_position_sides sides = {lqi_region_sides(region, consumer->window), 0};
+    memset(sides.side, 0, position->block_count * sizeof *sides.side);
+    consumer->epoch = 1;
+    int err = lqi_file_sync(&position->file);
+    return err ? err : lqi_position_load(position, ignore_word, NULL, &sides, NULL);
 }
 
 static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_shared_map *old,
@@ -153,7 +170,9 @@ static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], 
     if (makes_sense(consumer, &position, next_id) && lqi_region_map(old, consumer, &region) == LQ_OK) {
         lqi_consumer_mend(consumer, region); /* the window counts as changed, all of it */
         consumer->sequence = position.newest.sequence;
-        err = save_as(consumer, region, &position, position.newest.durable, position.newest.durable_id, io->wall_us(io));
+        consumer->incarnation = position.newest.incarnation;
+        err = settle_sides(&position, consumer, region);
+        if (!err) err = save_as(consumer, region, &position, position.newest.durable, position.newest.durable_id, io->wall_us(io));
         if (!err) err = lqi_file_sync(&position.file);
     }
     lqi_region_unmap(old, region, consumer->window);
@@ -221,10 +240,14 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     if (err) return err;
     consumer->window = position.window;
     consumer->sequence = position.newest.sequence;
+    consumer->incarnation = position.newest.incarnation;
     consumer->saved_us = position.newest.time_us;
     atomic_store(&consumer->next_position, LQI_POSITION_UNKNOWN);
-    err = clamp(consumer, &position, tail->next_id - 1, atomic_load(&state->first_id));
-    if (!err) err = lqi_position_load(&position, count_settled, &settled, NULL);
+    consumer->epoch = 1;
+    /* What is there may be in the page cache only, and is about to be built on. */
+    err = lqi_file_sync(&position.file);
+    if (!err) err = clamp(consumer, &position, tail->next_id - 1, atomic_load(&state->first_id));
+    if (!err) err = lqi_position_load(&position, count_settled, &settled, NULL, NULL);
     atomic_store(&consumer->returned, lqi_delivered(consumer) - lqi_floor(consumer) - settled);
     lqi_position_close(&position);
     if (!err) atomic_store_explicit(&consumer->state, LQI_CONSUMER_USED, memory_order_release);
@@ -256,30 +279,54 @@ static void put_word(void *context, uint64_t id, uint32_t word)
     slot->attempts = lqi_min64(word & LQI_WORD_ATTEMPTS, LQI_ATTEMPTS_MAX);
 }
 
-/* Gives the consumer its region, filled from its offset file; holds its lock. */
+/* Fills the region from the offset file, and begins a new incarnation in it, durably: words that an unsynced save
+ * may have left for ids that are given again mean nothing from now on. */
+static int fill_region(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, struct lqi_region *region,
+                       struct lqi_position *position)
+{
+    struct lqi_position_sides sides = {lqi_region_sides(region, consumer->window), 0};
+    struct words words = {consumer, region};
+    const struct lqi_log *log = consumers->log;
+
+    memset(region, 0, lqi_region_size(consumer->window));
+    for (uint32_t i = 0; i < consumer->window; i++) region->slots[i].position = LQI_POSITION_UNKNOWN;
+    int err = lqi_position_load(position, put_word, &words, &sides, NULL);
+    if (err) return err;
+    lqi_consumer_mend(consumer, region);
+    int error = log->io->random(log->io, &consumer->incarnation, sizeof consumer->incarnation);
+    if (error) return lqi_fail_errno(error, "get random bytes for", position->file.name, -1);
+
+    /* The entry makes the words of other incarnations void: those of its own must be durable before. */
+    struct lqi_position_entry entry = {.floor = lqi_floor(consumer), .delivered = lqi_delivered(consumer),
+                                       .incarnation = consumer->incarnation};
+    sides.epoch = consumer->epoch;
+    err = lqi_position_save_blocks(position, &entry, 1, UINT64_MAX, &sides, word_of, &words);
+    if (!err) err = lqi_file_sync(&position->file);
+    if (err) return err;
+    consumer->dirty_low = UINT64_MAX;
+    consumer->dirty_high = 0;
+    err = lqi_consumer_save(consumers, consumer, region, position);
+    if (!err) err = lqi_file_sync(&position->file);
+    if (!err) consumer->epoch++;
+    return err;
+}
+
+/* Gives the consumer its region; holds its lock. */
 static int make_region(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)
 {
     struct lqi_position position;
     struct lqi_region *region = NULL;
-    struct words words = {consumer, NULL};
 
     int err = lqi_region_make(consumers->map, consumer);
     if (!err) err = lqi_region_map(consumers->map, consumer, &region);
     if (err) return err;
-    memset(region, 0, sizeof *region + (size_t)consumer->window * sizeof(struct lqi_slot));
-    for (uint32_t i = 0; i < consumer->window; i++) region->slots[i].position = LQI_POSITION_UNKNOWN;
-    words.region = region;
-    err = lqi_position_open(&position, consumers->log->io, consumers->dir, consumer->name, consumers->log->uuid, false);
+    err = lqi_position_open(&position, consumers->log->io, consumers->dir, consumer->name, consumers->log->uuid, true);
     if (!err) {
-        err = lqi_position_load(&position, put_word, &words, NULL);
+        consumer->sequence = position.newest.sequence;
+        err = fill_region(consumers, consumer, region, &position);
         lqi_position_close(&position);
     }
-    if (!err) {
-        lqi_consumer_mend(consumer, region);
-        consumer->dirty_low = UINT64_MAX;
-        consumer->dirty_high = 0;
-        consumer->region_ready = 1;
-    }
+    if (!err) consumer->region_ready = 1;
     lqi_region_unmap(consumers->map, region, consumer->window);
     return err;
 }
@@ -298,7 +345,7 @@ struct lqi_consumer_slot *lqi_consumers_find(struct lqi_shared *shared, const ch
 
 /* The floor of a new consumer, and where its first message is. */
 static int find_start(const struct lqi_consumers *consumers, const lq_consumer_options *options,
-                      struct lqi_position_entry *entry)
+                      struct lqi_position_entry *entry, uint64_t *position_out)
 {
     struct lqi_log *log = consumers->log;
     uint64_t first_id = atomic_load(&log->state->first_id);
@@ -310,7 +357,7 @@ static int find_start(const struct lqi_consumers *consumers, const lq_consumer_o
     entry->floor = first_id - 1;
     if (options->start == LQ_START_END) {
         entry->floor = tail.next_id - 1;
-        entry->position = tail.end;
+        *position_out = tail.end;
     } else if (options->start == LQ_START_ID) {
         entry->floor = lqi_max64(lqi_min64(options->start_id, tail.next_id), first_id) - 1;
     } else if (options->start == LQ_START_TIME) {
@@ -331,18 +378,19 @@ static int make_consumer(const struct lqi_consumers *consumers, const char *name
 {
     struct lqi_consumer_slot *consumer = NULL;
     struct lqi_position_entry first = {0};
+    uint64_t position = LQI_POSITION_UNKNOWN;
 
     for (size_t i = 0; i < LQI_CONSUMERS_MAX && !consumer; i++)
         if (atomic_load(&consumers->map->head->consumers[i].state) == LQI_CONSUMER_FREE)
             consumer = &consumers->map->head->consumers[i];
     if (!consumer) return lqi_fail(LQ_ELIMIT, "the queue has %d consumers already", LQI_CONSUMERS_MAX);
-    int err = find_start(consumers, options, &first);
+    int err = find_start(consumers, options, &first, &position);
     /* Deferred puts that nobody synced yet must not be a position that power loss could take back. */
     if (!err) err = lqi_position_create(consumers->log->io, consumers->dir, name, consumers->log->uuid,
                                         options->window ? options->window : 65536, &first, consumers->log->options.mode);
     if (!err) err = load_one(consumers, name, consumer);
     if (err) return err;
-    if (first.position) atomic_store(&consumer->next_position, first.position);
+    atomic_store(&consumer->next_position, position);
     *consumer_out = consumer;
     return LQ_OK;
 }

@@ -33,9 +33,9 @@ struct lqi_consumer_slot *lqi_consumers_find(struct lqi_shared *shared, const ch
 int lqi_consumer_save(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
                       struct lqi_region *region, struct lqi_position *position);
 
-/* Syncs the file. LQ_EPOISONED. */
-int lqi_position_sync(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
-                      const struct lqi_position *position);
+/* The same, and syncs it; the lock is held meanwhile, for what is being synced must not be written over. LQ_EPOISONED. */
+int lqi_consumer_save_durably(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
+                              struct lqi_region *region, struct lqi_position *position);
 
 /* Saves and syncs what is not, of all consumers. */
 int lqi_consumers_sync(const struct lqi_consumers *consumers);

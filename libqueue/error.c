@@ -84,7 +84,7 @@ int lqi_code_of_errno(int error)
     case ENOENT: return LQ_ENOTFOUND;
     case EROFS: return LQ_EREADONLY;
     case ENOMEM: return LQ_ENOMEM;
-    case ENOTDIR: case EISDIR: case ELOOP: return LQ_ENOTQUEUE;
+    case ENOTDIR: case EISDIR: case ELOOP: case EMLINK: case ENXIO: return LQ_ENOTQUEUE;
     case EOPNOTSUPP: case ENOSYS: return LQ_EUNSUPPORTED;
     default: return LQ_EIO;
     }

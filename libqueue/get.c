@@ -290,7 +290,8 @@ void lqi_help_visibility(lq_queue *queue)
 {
     const struct lqi_log_state *state = queue->log.state;
     if (queue->log.options.sync != LQ_SYNC_ALWAYS || lqi_poisoned(&queue->log)) return;
-    if (atomic_load(&state->synced) < atomic_load(&state->ring.appended)) (void)lqi_commit_all(&queue->log);
+    if (atomic_load(&state->synced) < atomic_load(&state->ring.appended) && lqi_log_is_idle(&queue->log))
+        (void)lqi_commit_all(&queue->log);
 }
 
 static bool spin(const lq_consumer *consumer, int64_t deadline)

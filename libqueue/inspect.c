@@ -360,7 +360,7 @@ static int consumer_from_file(const struct lqi_view *view, const char *name, lq_
     uint64_t settled = 0, last_id = view->log.shared ? peek_tail(view->log.state).next_id - 1 : view->files.next_id - 1;
     int err = lqi_position_open(&position, queue->io, queue->consumers_dir, name, queue->meta.uuid, false);
     if (err) return err;
-    err = lqi_position_load(&position, count_settled, &settled, NULL);
+    err = lqi_position_load(&position, count_settled, &settled, NULL, NULL);
     stats->floor = lqi_min64(position.newest.floor, last_id);
     stats->delivered = lqi_min64(position.newest.delivered, last_id);
     stats->window = position.window;

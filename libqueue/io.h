@@ -31,7 +31,7 @@ enum lqi_open_flags {
     LQI_OPEN_NEW = 2    /* must not exist yet; implies WRITE */
 };
 
-typedef int lqi_name_callback(void *context, const char *name); /* not 0 ends the listing */
+typedef int lqi_name_callback(void *context, const char *name); /* not 0 ends the listing, which is no error */
 
 struct lqi_io {
     void *context;

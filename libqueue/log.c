@@ -45,10 +45,11 @@ static void publish(struct lqi_log *log, const struct lqi_tail *tail)
     struct lqi_log_state *state = log->state;
 
     atomic_store_explicit(&state->append_span, tail->span, memory_order_release);
-    if (tail->direct > atomic_load_explicit(&state->ring.ring_from, memory_order_relaxed)) {
+    /* Each by itself: whoever did this last may have died between the two. */
+    if (tail->direct > atomic_load_explicit(&state->ring.ring_from, memory_order_relaxed))
         lqi_ring_skip_to(&log->ring, tail->direct);
+    if (tail->direct > atomic_load_explicit(&state->written, memory_order_relaxed))
         atomic_store_explicit(&state->written, tail->direct, memory_order_release);
-    }
     lqi_ring_publish(&log->ring, tail->end);
 }
 
@@ -71,6 +72,26 @@ static int lock_append(struct lqi_log *log)
     publish(log, committed(log->state));
     lqi_lock_mend(&log->state->append);
     return LQ_OK;
+}
+
+static bool is_free(struct lqi_lock *lock)
+{
+    int got = lqi_lock_try(lock);
+    if (got == LQI_INHERITED) lqi_lock_mend(lock); /* of these two, there is nothing else to mend: see log.h */
+    if (got == LQI_LOCKED || got == LQI_INHERITED) lqi_unlock(lock);
+    return got == LQI_LOCKED || got == LQI_INHERITED;
+}
+
+bool lqi_log_is_idle(struct lqi_log *log)
+{
+    int got = lqi_lock_try(&log->state->append);
+    if (got == LQI_INHERITED) {
+        publish(log, committed(log->state));
+        lqi_lock_mend(&log->state->append);
+    }
+    if (got != LQI_LOCKED && got != LQI_INHERITED) return false;
+    lqi_unlock(&log->state->append);
+    return is_free(&log->state->write) && is_free(&log->state->sync);
 }
 
 int lqi_log_tail(struct lqi_log *log, struct lqi_tail *tail_out)
@@ -356,6 +377,10 @@ int lqi_append_mark(struct lqi_log *log)
     uint64_t first_id, end;
     struct lqi_tail tail;
     int err = lqi_log_tail(log, &tail);
-    if (err || tail.mark == tail.end || log->state->spans[tail.span & 1].sealed) return err;
+    const struct lqi_span *span = &log->state->spans[tail.span & 1];
+    /* Never as the first record, of this segment or of the next one: the segment behind it would begin with the same
+     * id, and so have the same name. */
+    if (err || tail.mark == tail.end || span->sealed || tail.end == span->position ||
+        tail.end + lqi_record_span(mark.size) > span->limit) return err;
     return lqi_append(log, &mark, &first_id, &end);
 }

@@ -36,6 +36,7 @@ void lqi_consumer_mend(struct lqi_consumer_slot *consumer, struct lqi_region *re
 {
     uint64_t unacked = 0, returned = 0;
 
+    if (lqi_delivered(consumer) < lqi_floor(consumer)) set(&consumer->delivered, lqi_floor(consumer));
     advance_floor(consumer, region);
     for (uint64_t id = lqi_floor(consumer) + 1; id <= lqi_delivered(consumer); id++) {
         switch (lqi_slot_of(consumer, region, id)->state) {
@@ -55,18 +56,30 @@ void lqi_consumer_mend(struct lqi_consumer_slot *consumer, struct lqi_region *re
     add(&consumer->unsaved, 1);
 }
 
-int lqi_consumer_lock(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer, struct lqi_region *region)
+/* The lock's owner died inside; the state is mended by the first who can reach the slots. */
+static int mend_after_death(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer, struct lqi_region *region)
 {
     struct lqi_region *mapped = NULL;
-    int got = lqi_lock(&consumer->lock, "consumer lock");
-    if (got != LQI_INHERITED) return got;
-
-    int err = LQ_OK;
-    if (!region && consumer->region_ready) err = lqi_region_map(map, consumer, &mapped);
-    if (!err && consumer->region_ready) lqi_consumer_mend(consumer, region ? region : mapped);
+    if (!region && consumer->region_ready) {
+        int err = lqi_region_map(map, consumer, &mapped);
+        if (err) return err;
+    }
+    if (consumer->region_ready) lqi_consumer_mend(consumer, region ? region : mapped);
     lqi_region_unmap(map, mapped, consumer->window);
-    /* Unmended, the lock stays inconsistent on unlock and nobody gets it again: better than a wrong count. */
-    if (!err) lqi_lock_mend(&consumer->lock);
+    consumer->broken = 0;
+    return LQ_OK;
+}
+
+int lqi_consumer_lock(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer, struct lqi_region *region)
+{
+    int got = lqi_lock(&consumer->lock, "consumer lock");
+    if (got < 0) return got;
+    if (got == LQI_INHERITED) {
+        /* In this order: a lock that is given up unmended is lost for ever. */
+        consumer->broken = 1;
+        lqi_lock_mend(&consumer->lock);
+    }
+    int err = consumer->broken ? mend_after_death(map, consumer, region) : LQ_OK;
     if (err) lqi_unlock(&consumer->lock);
     return err;
 }
@@ -214,9 +227,9 @@ bool lqi_skip_to(struct lqi_member *member, uint64_t last, bool dropped)
     if (last <= id) return true;
     if (dropped) add(&consumer->dropped, (int64_t)(last - id));
     add(&consumer->unsaved, 1);
-    if (floor == id) { /* nothing is out: no slots are needed */
-        set(&consumer->delivered, last);
+    if (floor == id) { /* nothing is out: no slots are needed, and none may come to count if we die in between */
         set(&consumer->floor, last);
+        set(&consumer->delivered, last);
         return true;
     }
     while (id < last && id - floor < consumer->window) {

@@ -7,6 +7,7 @@
  *
  *   hand out     slot (leased, attempt counted), then delivered        not delivered: the slot does not count
  *   settle       slot (settled), then floor                            the floor catches up
+ *   step over    floor, then delivered                                 delivered catches up
  *   next record  delivered, then next_position                         an older place is walked on from
  *
  * The counts (unacked, returned) are counted again. */

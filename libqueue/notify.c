@@ -56,7 +56,8 @@ static int handle_one(lq_consumer *consumer)
     if (!err) err = lqi_take(consumer, &message, 1, &count);
     if (err == LQ_EMPTY) return err;
 
-    notify->handler_thread = pthread_self();
+    /* Only when it changes: another thread may be comparing it. */
+    if (!pthread_equal(notify->handler_thread, pthread_self())) notify->handler_thread = pthread_self();
     atomic_store(&notify->in_handler, 1);
     int answer = notify->handler(notify->context, err, err ? NULL : &message);
     atomic_store(&notify->in_handler, 0);

@@ -6,7 +6,7 @@
  *   0000-0511  copy A of the fixed part    0512-1023  copy B: either will do
  *   1024-4095  zero
  *   4096-8191  64 commit entries of 64 bytes: a ring; entry of sequence s in slot s % 64
- *   8192-....  the window: blocks of 512 bytes, LQI_POSITION_BLOCK_WORDS words each
+ *   8192-....  the window: block_count blocks of 512 bytes (side A), and as many again (side B)
  *
  * Fixed part (a stamp.h head and tail around our own fields):
  *   000-007  magic "LQpos\r\n\0"
@@ -21,15 +21,22 @@
  * Commit entry: the newest valid one counts, the older ones are history. Valid: verifies, in its slot,
  * and 0 <= delivered - floor <= window.
  *   00-07  sequence, from 1      08-15  floor           16-23  delivered
- *   24-31  position: of the record that holds floor + 1, or a place before it; a hint
+ *   24-31  incarnation: chosen anew whenever the consumer comes to life; blocks of another one do not count
  *   32-39  durable: the log was synced up to this position when this was written
  *   40-47  durable_id: and every message up to this id with it
  *   48-55  time_us               56-63  XXH3 of bytes 00-55, seeded with the uuid's first 8 bytes
  *
  * Block: the words of ids [first_id, first_id + LQI_POSITION_BLOCK_WORDS), first_id a multiple of that
- * number; in slot (first_id / LQI_POSITION_BLOCK_WORDS) % block_count.
- *   000-007  first_id            008-015  XXH3 of bytes 016-511, seeded with first_id ^ the uuid's first 8 bytes
- *   016-511  124 words of 4 bytes: bit 31 settled; bits 0-15 attempts; the rest zero (room for retry times)
+ * number; place (first_id / LQI_POSITION_BLOCK_WORDS) % block_count of either side.
+ *   000-007  first_id            008-015  XXH3 of bytes 016-511, seeded with first_id ^ the uuid's first 8 bytes ^ incarnation
+ *   016-023  sequence of the entry it was written for; the higher one of the two sides counts
+ *   024-511  122 words of 4 bytes: bit 31 settled; bits 0-15 attempts; the rest zero (room for retry times)
+ *
+ * No write is atomic, so what was synced is never written over before what replaces it is synced too: between two
+ * syncs a block is written to the one side that was not its newest at the first of them. (An entry that is
+ * torn leaves the one before it.) A block may thus be newer than the entry that counts; so it says of ids at or below
+ * its floor that they are settled, and not nothing. And after power loss ids may be given again that a block, newer than all
+ * entries, calls settled: that is what incarnations are for.
  *
  * Words are written before the entry that needs them. Only ids in (floor, delivered] of the newest entry
  * have words that mean anything; one whose block is not there counts as never handed out. So any mixture of old and new pages
@@ -43,7 +50,7 @@
 #define LQI_POSITION_ENTRIES 64
 #define LQI_POSITION_ENTRY 64
 #define LQI_POSITION_BLOCK 512
-#define LQI_POSITION_BLOCK_WORDS 124
+#define LQI_POSITION_BLOCK_WORDS 122
 #define LQI_POSITION_ENTRIES_AT 4096
 #define LQI_POSITION_BLOCKS_AT 8192
 #define LQI_POSITION_NAME_SIZE 112 /* of NAME.pos and its 0 */
@@ -52,7 +59,7 @@
 #define LQI_WORD_ATTEMPTS 0xffffu
 
 struct lqi_position_entry {
-    uint64_t sequence, floor, delivered, position, durable, durable_id;
+    uint64_t sequence, floor, delivered, incarnation, durable, durable_id;
     int64_t time_us;
 };
 
@@ -81,17 +88,29 @@ int lqi_position_open(struct lqi_position *position, const struct lqi_io *io, in
                       const uint8_t uuid[16], bool writable);
 void lqi_position_close(struct lqi_position *position);
 
-/* Calls `each` with the word of every id in (floor, delivered] of the newest entry whose block is valid and whose word is not 0.
- * `*damaged_out` (may be NULL) counts blocks among those looked at that are neither zero nor valid. */
-typedef void lqi_word_put(void *context, uint64_t id, uint32_t word);
-int lqi_position_load(struct lqi_position *position, lqi_word_put *each, void *context, uint32_t *damaged_out);
+/* Which side of each block is the newest, and since which epoch; an epoch ends with each sync. For those who
+ * save: `side` has block_count entries, (epoch << 1 | side), zero at first, filled by load; epochs begin at 1. */
+struct lqi_position_sides {
+    uint64_t *side;
+    uint64_t epoch;
+};
 
-/* Writes the blocks that hold ids in [low, high] (none when low > high), asking `word_of` for each word of theirs in
- * (entry->floor, entry->delivered] (0 for the others), then the entry with the next sequence. Does not sync.
- * LQ_ECORRUPT, writing nothing, when floor and delivered are no window of this file. */
+/* Calls `each` with the word of every id in (floor, delivered] of the newest entry whose block is valid and whose word is not 0.
+ * `sides` may be NULL. `*damaged_out` (may be NULL) counts blocks of which one side is damaged and
+ * the other is no help. */
+typedef void lqi_word_put(void *context, uint64_t id, uint32_t word);
+int lqi_position_load(struct lqi_position *position, lqi_word_put *each, void *context, struct lqi_position_sides *sides,
+                      uint32_t *damaged_out);
+
+/* Writes the blocks that hold ids in [low, high] (none when low > high; `sides` may be NULL then), asking `word_of` for each word of theirs in
+ * (entry->floor, entry->delivered] (settled below, 0 above), then the entry with the next sequence. Does not sync. */
 typedef uint32_t lqi_word_get(void *context, uint64_t id);
 int lqi_position_save(struct lqi_position *position, const struct lqi_position_entry *entry, uint64_t low, uint64_t high,
-                      lqi_word_get *word_of, void *context);
+                      struct lqi_position_sides *sides, lqi_word_get *word_of, void *context);
+
+/* Only the blocks: when the entry must not be there before they are durable. */
+int lqi_position_save_blocks(struct lqi_position *position, const struct lqi_position_entry *entry, uint64_t low, uint64_t high,
+                             struct lqi_position_sides *sides, lqi_word_get *word_of, void *context);
 
 /* The names of all consumers that have an offset file, sorted; *names_out is one malloced array of
  * char[LQ_NAME_MAX + 1], free() it. Other names are left out. */

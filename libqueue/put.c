@@ -21,11 +21,11 @@ static int commit_put(lq_queue *queue, uint64_t end)
     return lqi_fail(LQ_EBUSY, "the message was appended, but could not be made durable yet: %.400s", lq_error_text());
 }
 
-/* Retention by size and age is looked at when a new segment has begun. */
-static void retain_by_limits(lq_queue *queue)
+/* Retention is looked at when a new segment has begun: for size and age there is no other moment, and of what was
+ * consumed faster than it was written out nobody could say then that its segment was not the last. */
+static void retain_old(lq_queue *queue)
 {
     struct lqi_log *log = &queue->log;
-    if (log->options.retention == LQ_RETAIN_CONSUMED) return;
     uint64_t span = atomic_load_explicit(&log->state->write_span, memory_order_relaxed);
     if (atomic_exchange_explicit(&queue->retained_span, span, memory_order_relaxed) != span)
         (void)lqi_retain(log, 0, false, NULL); /* tried again with the next one */
@@ -42,7 +42,7 @@ static int after_append(lq_queue *queue, uint64_t end)
         if (log->options.sync != LQ_SYNC_ALWAYS) lqi_bell_ring(&log->state->arrived);
         lqi_write_out_some(log);
     }
-    retain_by_limits(queue);
+    retain_old(queue);
     return LQ_OK;
 }
 
@@ -58,6 +58,8 @@ static int wait_for_room(lq_queue *queue, uint64_t bytes, int64_t deadline)
 
     uint32_t seen = lqi_bell_listen(&log->state->room);
     bool drop = log->options.full == LQ_FULL_DROP || log->options.retention != LQ_RETAIN_CONSUMED;
+    /* As long as the newest segment is in memory only, the one before it is the last file, which never goes. */
+    (void)lqi_write_out(log);
     int err = lqi_retain(log, bytes, drop, &gone);
     if (err || gone) return err;
     if (log->options.full != LQ_FULL_BLOCK) return lqi_fail(LQ_EFULL, "%s", reason);

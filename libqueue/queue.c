@@ -80,31 +80,34 @@ static int others_live(lq_queue *queue, bool *live_out)
 
 /* ---- the directory ------------------------------------------------------ */
 
-static int first_foreign(void *context, const char *name)
+static int note_foreign(void *context, const char *name)
 {
-    (void)context;
-    if (strcmp(name, "log") == 0 || strcmp(name, "consumers") == 0) return 0;
     size_t length = strlen(name);
-    return !(length > 4 && strcmp(name + length - 4, ".new") == 0); /* a half-made meta */
+    if (strcmp(name, "log") == 0 || strcmp(name, "consumers") == 0) return 0;
+    if (length > 4 && strcmp(name + length - 4, ".new") == 0) return 0; /* a half-made meta */
+    *(bool *)context = true;
+    return 1;
 }
 
-static int some_segment(void *context, const char *name)
+static int note_segment(void *context, const char *name)
 {
     uint64_t id;
-    (void)context;
-    return lqi_segment_name_parse(name, &id);
+    return *(bool *)context = lqi_segment_name_parse(name, &id);
 }
 
 /* A directory without meta may become a queue if nothing else is in it. */
 static int check_empty(lq_queue *queue, const char *path)
 {
+    bool foreign = false, segments = false;
     int log_dir;
-    int stopped = queue->io->dir_list(queue->io, queue->dir, first_foreign, NULL);
-    if (stopped) return lqi_fail(LQ_ENOTQUEUE, "%s is not a queue: it has no file '" LQI_META_NAME "', but others", path);
-    if (queue->io->dir_open(queue->io, queue->dir, "log", &log_dir)) return LQ_OK;
-    stopped = queue->io->dir_list(queue->io, log_dir, some_segment, NULL);
-    queue->io->close(queue->io, log_dir);
-    return stopped ? lqi_fail(LQ_ECORRUPT, "%s: the file '" LQI_META_NAME "' is missing, but there are log files", path) : LQ_OK;
+    int error = queue->io->dir_list(queue->io, queue->dir, note_foreign, &foreign);
+    if (!error && !foreign && queue->io->dir_open(queue->io, queue->dir, "log", &log_dir) == 0) {
+        error = queue->io->dir_list(queue->io, log_dir, note_segment, &segments);
+        queue->io->close(queue->io, log_dir);
+    }
+    if (error) return lqi_fail_errno(error, "list", path, -1);
+    if (foreign) return lqi_fail(LQ_ENOTQUEUE, "%s is not a queue: it has no file '" LQI_META_NAME "', but others", path);
+    return segments ? lqi_fail(LQ_ECORRUPT, "%s: the file '" LQI_META_NAME "' is missing, but there are log files", path) : LQ_OK;
 }
 
 static int make_dir(lq_queue *queue, int parent, const char *name, uint32_t mode)
@@ -135,9 +138,11 @@ static int make_queue(lq_queue *queue, const char *path, const lq_options *asked
 
     err = make_dir(queue, queue->dir, "log", meta.options.mode);
     if (!err) err = make_dir(queue, queue->dir, "consumers", meta.options.mode);
-    if (!err) err = lqi_meta_create(queue->io, queue->dir, &meta); /* last: with it, it is a queue */
-    if (!err) err = sync_parent(queue);
-    return err;
+    if (err) return err;
+    error = queue->io->dir_sync(queue->io, queue->dir);
+    if (error) return lqi_fail_errno(error, "sync", path, -1);
+    err = lqi_meta_create(queue->io, queue->dir, &meta); /* last: with it, it is a queue */
+    return err ? err : sync_parent(queue);
 }
 
 static int open_dir(lq_queue *queue, const char *path, const lq_options *asked)
@@ -244,16 +249,30 @@ static int attach_old(lq_queue *queue, struct lqi_shared_map *old)
     return err;
 }
 
+/* Processes have died, and not the machine: what they had written is there, synced or not, and nothing in it is a torn
+ * tail. Unless a sync has failed: then only what was synced before is sure. */
+static void promise_of_memory(const struct lqi_shared *old, struct lqi_promise *promise)
+{
+    const struct lqi_log_state *state = &old->log;
+    const struct lqi_tail *tail = &state->tails[atomic_load(&state->turn) & 1];
+    bool poisoned = atomic_load(&old->poisoned) != 0;
+    uint64_t next_id = poisoned ? atomic_load(&state->synced_id) + 1 : tail->next_id;
+    uint64_t synced = atomic_load(&state->synced), written = atomic_load(&state->written);
+    uint64_t end = lqi_max64(tail->end, atomic_load(&state->ring.appended));
+
+    /* Nothing moves any more, so that these numbers must fit each other. */
+    if (end >> 62 || next_id >> 62 || synced > written || written > end || end - written > old->identity.ring_size) return;
+    promise->position = lqi_max64(promise->position, poisoned ? synced : written);
+    promise->next_id = lqi_max64(promise->next_id, next_id);
+}
+
 static int find_promise(lq_queue *queue, struct lqi_shared_map *old, struct lqi_promise *promise)
 {
     struct lqi_position_entry entry;
     int err = lqi_consumers_promise(queue->io, queue->consumers_dir, queue->meta.uuid, &entry);
     if (err) return err;
     *promise = (struct lqi_promise){entry.durable, entry.durable_id + 1};
-    if (old && old->head) {
-        promise->position = lqi_max64(promise->position, atomic_load(&old->head->log.synced));
-        promise->next_id = lqi_max64(promise->next_id, atomic_load(&old->head->log.synced_id) + 1);
-    }
+    if (old && old->head) promise_of_memory(old->head, promise);
     return LQ_OK;
 }
 

@@ -108,6 +108,7 @@ static int count_nonzero(const struct lqi_file *file, uint64_t offset, uint64_t 
         size_t chunk = lqi_min64(size - offset, sizeof bytes);
         int err = lqi_file_read(file, size - chunk, bytes, chunk, &got);
         if (err) return err;
+        if (got > 0 && bytes[0] == 0 && memcmp(bytes, bytes + 1, got - 1) == 0) got = 0; /* fast: mostly zeroes */
         while (got > 0 && bytes[got - 1] == 0) got--;
         size -= chunk;
         if (got > 0) {
@@ -122,6 +123,9 @@ static int count_nonzero(const struct lqi_file *file, uint64_t offset, uint64_t 
 static void give_up_end(struct lqi_found *found, uint64_t behind_file, const struct lqi_promise *promise)
 {
     found->usable = false;
+    found->given_up = true;
+    found->good_end = found->end;
+    found->good_id = found->next_id;
     found->end = lqi_round_up(lqi_max64(behind_file, lqi_max64(promise->position, found->end)), 8);
     found->next_id = lqi_max64(found->next_id, promise->next_id);
     found->mark = found->end;
@@ -176,9 +180,11 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
     int err = lqi_file_open(&file, log->io, log->log_dir, name, name, LQI_OPEN_READ, 0);
     if (!err) err = lqi_file_size(&file, &size);
     lqi_file_close(&file);
-    /* No message takes less than its 8 bytes in a record's table. */
-    found->next_id = ids[count - 1] + size / LQI_MESSAGE_ENTRY;
+    found->end = position;
+    found->next_id = ids[count - 1];
     give_up_end(found, position + size, promise);
+    /* No message takes less than its 8 bytes in a record's table. */
+    found->next_id = lqi_max64(found->next_id, ids[count - 1] + size / LQI_MESSAGE_ENTRY);
     return err == LQ_ENOMEM ? err : LQ_OK;
 }
 
@@ -204,6 +210,8 @@ static int find_last(const struct lqi_log *log, const uint64_t *ids, size_t coun
         found->mark = found->end;
         found->next_id = lqi_max64(found->next_id, segment.end.next_id);
     }
+    /* The segment that comes now needs a name of its own. */
+    if (found->given_up && found->next_id == ids[count - 1]) found->next_id++;
     lqi_segment_close(&segment);
     return err;
 }
@@ -326,6 +334,7 @@ struct leftover {
     struct lqi_ring ring;
     const struct lqi_span *spans[2]; /* oldest first; [1] NULL when there is one */
     uint64_t from, to;               /* the bytes to be written */
+    uint64_t next_id;                /* behind them */
     uint64_t messages;
 };
 
@@ -356,17 +365,18 @@ static bool find_leftover(struct lqi_shared_map *old, const struct lqi_found *fo
     }
     uint64_t end = lqi_max64(tail.end, atomic_load(&state->ring.appended));
     uint64_t oldest = lqi_max64(end > left->ring.size ? end - left->ring.size : 0, lqi_max64(tail.direct, atomic_load(&state->ring.ring_from)));
-    uint64_t position = lqi_round_up(lqi_max64(found->end, oldest), 8), next_id = found->next_id;
+    uint64_t position = lqi_round_up(lqi_max64(found->given_up ? found->good_end : found->end, oldest), 8);
+    left->next_id = found->given_up ? found->good_id : found->next_id;
     if (end >> 62 || position >= end) return false;
 
     while (position + LQI_RECORD_HEADER <= end) {
         const struct lqi_span *span = span_at(left, position);
         if (span && lqi_record_decode(lqi_ring_at(&left->ring, position), position, span->salt, &record) &&
-            record.first_id >= next_id && lqi_record_span(record.size) <= end - position) {
+            record.first_id >= left->next_id && lqi_record_span(record.size) <= end - position) {
             if (!left->to) left->from = position;
             left->to = position + lqi_record_span(record.size);
             left->messages += record.count;
-            next_id = record.first_id + record.count;
+            left->next_id = record.first_id + record.count;
             position = left->to;
         } else {
             position += 8;
@@ -375,17 +385,35 @@ static bool find_leftover(struct lqi_shared_map *old, const struct lqi_found *fo
     return left->to > left->from;
 }
 
-static int create_segment(const struct lqi_log *log, const struct lqi_span *span)
+/* The file of the span; or one for its end, from the record `first_id` at `position` on, when the header of the first is damaged. */
+static int create_segment(const struct lqi_log *log, const struct lqi_span *span, uint64_t first_id, uint64_t position)
 {
     char name[LQI_SEGMENT_NAME_SIZE];
     uint8_t bytes[LQI_SEGMENT_HEADER];
-    struct lqi_segment_head head = {.first_id = span->first_id, .position = span->position, .salt = span->salt,
+    struct lqi_segment_head head = {.first_id = first_id, .position = position, .salt = span->salt,
                                     .durable = span->durable, .created_us = span->created_us};
     memcpy(head.uuid, log->uuid, sizeof head.uuid);
     lqi_segment_head_encode(bytes, &head);
-    lqi_segment_name(name, span->first_id);
+    lqi_segment_name(name, first_id);
     return lqi_publish(log->io, log->log_dir, &(struct lqi_publication){
         .name = name, .shown = name, .mode = log->options.mode, .bytes = bytes, .size = sizeof bytes, .file_size = sizeof bytes});
+}
+
+static int open_for_leftover(const struct lqi_log *log, const struct leftover *left, const struct lqi_span *span, uint64_t from,
+                             struct lqi_segment *segment)
+{
+    uint64_t first_id = span->first_id, position = span->position;
+    struct lqi_record record;
+
+    int err = lqi_segment_open(segment, log->io, log->log_dir, first_id, log->uuid, true);
+    if (err == LQ_ECORRUPT && lqi_record_decode(lqi_ring_at(&left->ring, from), from, span->salt, &record)) {
+        first_id = record.first_id;
+        position = from;
+        err = LQ_ENOTFOUND;
+    }
+    if (err != LQ_ENOTFOUND) return err;
+    err = create_segment(log, span, first_id, position);
+    return err ? err : lqi_segment_open(segment, log->io, log->log_dir, first_id, log->uuid, true);
 }
 
 /* The bytes of one span, at their places in its file, which is made if its turn had not come. */
@@ -395,13 +423,10 @@ static int write_leftover(const struct lqi_log *log, const struct leftover *left
     struct lqi_segment segment;
     if (from >= to) return LQ_OK;
 
-    int err = lqi_segment_open(&segment, log->io, log->log_dir, span->first_id, log->uuid, true);
-    if (err == LQ_ENOTFOUND) {
-        err = create_segment(log, span);
-        if (!err) err = lqi_segment_open(&segment, log->io, log->log_dir, span->first_id, log->uuid, true);
-    }
+    int err = open_for_leftover(log, left, span, from, &segment);
+    if (err == LQ_ECORRUPT || err == LQ_EVERSION) return LQ_OK; /* its place is taken by damage, which is told when it is read */
     if (err) return err;
-    if (!segment.sealed && segment.head.salt == span->salt && segment.head.position == span->position) {
+    if (!segment.sealed && segment.head.salt == span->salt && segment.head.position <= from) {
         err = lqi_file_write(&segment.file, lqi_segment_offset(&segment.head, from), lqi_ring_at(&left->ring, from), to - from);
         if (!err) err = lqi_file_sync(&segment.file);
     }
@@ -438,16 +463,19 @@ static int recover_ring(struct lqi_log *log, const struct lqi_trim *trim, const 
 {
     struct leftover left;
     if (!find_leftover(old, found, &left)) return LQ_OK;
+    /* It is about to be durable: what is bad before it is no torn tail. */
+    struct lqi_promise kept = {lqi_max64(promise->position, left.to), lqi_max64(promise->next_id, left.next_id)};
 
     uint64_t border = left.spans[1] ? left.spans[1]->position : UINT64_MAX;
     int err = write_leftover(log, &left, left.spans[0], left.from, lqi_min64(left.to, border));
     if (!err && left.to > border) {
-        err = lqi_find_end(log, trim, promise, found);
+        struct lqi_promise before = {lqi_max64(promise->position, lqi_min64(left.to, border)), promise->next_id};
+        err = lqi_find_end(log, trim, &before, found);
         if (!err && found->usable && found->any_segment && found->last.salt == left.spans[0]->salt &&
             found->last.position == left.spans[0]->position) err = seal_found(log, found);
         if (!err) err = write_leftover(log, &left, left.spans[1], lqi_max64(left.from, border), left.to);
     }
-    if (!err) err = lqi_find_end(log, trim, promise, found);
+    if (!err) err = lqi_find_end(log, trim, &kept, found);
     *messages_out = left.messages;
     return err;
 }

@@ -20,6 +20,8 @@ struct lqi_found {
     bool any_segment;
     struct lqi_segment_head last;      /* of the last segment, if any */
     bool usable;                       /* the last segment can be appended to, behind `end` */
+    bool given_up;                     /* damage at its very end: `end` and `next_id` are behind all that may have been there */
+    uint64_t good_end, good_id;        /* then: behind the last record that verified */
     uint64_t torn_bytes;               /* in its file behind `end`, to be cut */
     uint64_t damage;                   /* damaged places met on the way */
     uint64_t file_size;                /* of the last segment */

@@ -352,6 +352,23 @@ static bool head_here(const struct lqi_scan *scan, struct lqi_record *record)
     return lqi_record_decode(here(scan), scan->position, scan->salt, record);
 }
 
+#define ZEROES 4096
+
+static bool all_zero(const uint8_t *bytes, size_t size)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
+}
+
+/* Steps over zeroes that are at hand, where no header can begin, as its byte 10 is not 0. A header's bytes stay at hand. */
+static void skip_zeroes(struct lqi_scan *scan, uint64_t end)
+{
+    const uint8_t *bytes = here(scan);
+    size_t size = lqi_min64(at_hand(scan), end - scan->position), skip = 0;
+
+    while (skip + ZEROES + LQI_RECORD_HEADER <= size && all_zero(bytes + skip, ZEROES)) skip += ZEROES - 16;
+    scan->position += skip;
+}
+
 /* Steps on from a bad place, 8 bytes at a time, to the next header that proves itself. Headers are 32 bits
  * of checksum strong here, so what is found must also fit: not an older message, not too long. */
 static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
@@ -367,6 +384,7 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
         err = fill(scan, LQI_RECORD_HEADER, end);
         if (err == LQ_EMPTY) break;
         if (err) break;
+        skip_zeroes(scan, end);
         found = head_here(scan, &record) &&
                 (record.first_id >= scan->next_id || record.first_id + record.count > scan->next_id) &&
                 lqi_record_span(record.size) <= end - scan->position;

@@ -25,12 +25,19 @@ static void end_loan(lq_consumer *consumer, const lq_message *message)
 
 static int save_if_due(lq_consumer *consumer)
 {
-    bool each = consumer->flags & LQ_CONSUMER_SAVE_ACKS;
+    const struct lqi_consumers *consumers = &consumer->queue->consumers;
     uint64_t unsaved = atomic_load_explicit(&consumer->slot->unsaved, memory_order_relaxed);
 
-    if (!unsaved || (!each && unsaved < SAVE_EVERY)) return LQ_OK;
-    int err = lqi_consumer_save(&consumer->queue->consumers, consumer->slot, consumer->member.region, &consumer->position);
-    return each ? err : LQ_OK; /* a hint that could not be written now is written later */
+    if (consumer->flags & LQ_CONSUMER_SAVE_ACKS) {
+        if (!unsaved) return LQ_OK;
+        if (consumers->log->options.sync == LQ_SYNC_ALWAYS)
+            return lqi_consumer_save_durably(consumers, consumer->slot, consumer->member.region, &consumer->position);
+        return lqi_consumer_save(consumers, consumer->slot, consumer->member.region, &consumer->position);
+    }
+    /* A hint that cannot be written now is written later. */
+    if (unsaved >= SAVE_EVERY)
+        (void)lqi_consumer_save(consumers, consumer->slot, consumer->member.region, &consumer->position);
+    return LQ_OK;
 }
 
 int lqi_consumer_settle(lq_consumer *consumer, const lq_message *messages, size_t count, enum lqi_settlement how)
@@ -50,8 +57,6 @@ int lqi_consumer_settle(lq_consumer *consumer, const lq_message *messages, size_
     lqi_consumer_unlock(consumer->slot);
 
     for (size_t i = 0; i < count; i++) end_loan(consumer, &messages[i]);
-    if (!err && how == LQI_ACK && (consumer->flags & LQ_CONSUMER_SAVE_ACKS) && queue->log.options.sync == LQ_SYNC_ALWAYS)
-        err = lqi_position_sync(&queue->consumers, consumer->slot, &consumer->position);
     if (due) (void)lqi_retain(&queue->log, 0, false, NULL); /* a failure costs space, not messages: tried again at the next segment */
     return err ? err : not_held;
 }

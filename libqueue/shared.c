@@ -156,7 +156,8 @@ int lqi_shared_create(struct lqi_shared_map *map, const struct lqi_io *io, int d
 
 size_t lqi_region_size(uint32_t window)
 {
-    return (sizeof(struct lqi_region) + (size_t)window * sizeof(struct lqi_slot) + 4095) & ~(size_t)4095;
+    size_t sides = (size_t)(window / LQI_POSITION_BLOCK_WORDS + 2) * sizeof(uint64_t);
+    return (sizeof(struct lqi_region) + (size_t)window * sizeof(struct lqi_slot) + sides + 4095) & ~(size_t)4095;
 }
 
 int lqi_region_make(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer)

@@ -110,8 +110,13 @@ struct lqi_slot {
 
 struct lqi_region { /* of one consumer, behind the ring */
     struct lqi_member_slot members[LQI_MEMBERS_MAX];
-    struct lqi_slot slots[]; /* `window` of them; id i in slot i % window */
+    struct lqi_slot slots[]; /* `window` of them; id i in slot i % window. Then the sides of the blocks of the offset file */
 };
+
+static inline uint64_t *lqi_region_sides(struct lqi_region *region, uint32_t window)
+{
+    return (uint64_t *)(region->slots + window);
+}
 
 enum lqi_consumer_state { LQI_CONSUMER_FREE = 0, LQI_CONSUMER_USED = 1, LQI_CONSUMER_DAMAGED = 2 };
 
@@ -131,9 +136,11 @@ struct lqi_consumer_slot {
     uint64_t region_offset;       /* in `shared`; 0: none yet */
     uint64_t region_size;
     uint32_t region_ready;        /* its slots hold this consumer's state */
-    uint32_t unused;
+    uint32_t broken;              /* somebody died with the lock, and nobody has mended it yet */
     /* the offset file */
     uint64_t sequence;            /* of its newest entry */
+    uint64_t epoch;               /* ends with each sync */
+    uint64_t incarnation;
     uint64_t dirty_low, dirty_high; /* ids whose words changed since; low > high: none */
     _Atomic uint64_t unsaved;     /* changes since */
     _Atomic uint32_t unsynced;    /* written, but not synced */

@@ -159,7 +159,7 @@ static int look_at_position(const lq_queue *queue, const char *name, int64_t *co
     struct lqi_position position;
     int err = lqi_position_open(&position, queue->io, queue->consumers_dir, name, queue->meta.uuid, false);
     if (err) return err;
-    err = lqi_position_load(&position, ignore_word, NULL, blocks_out);
+    err = lqi_position_load(&position, ignore_word, NULL, NULL, blocks_out);
     *copy_out = position.damaged_copy;
     *entries_out = position.damaged_entries;
     lqi_position_close(&position);

@@ -140,6 +140,8 @@ void lqi_bell_ring_slow(struct lqi_bell *bell)
 #endif
 #endif
 
+#define LOCK_SLEEP_MS 20
+
 /* pthread_mutex_trylock, again and again for so long. */
 #ifdef UNDER_TSAN
 /* ThreadSanitizer does not see pthread_mutex_clocklock, and not that a timed lock was inherited. */
@@ -154,25 +156,37 @@ static int timed_lock(pthread_mutex_t *mutex, int patience_ms)
     }
 }
 #else
-static int timed_lock(pthread_mutex_t *mutex, int patience_ms)
+static struct timespec in_ms(clockid_t clock, int ms)
 {
     struct timespec until;
-#ifdef __GLIBC__
-    clock_gettime(CLOCK_MONOTONIC, &until);
-#else
-    clock_gettime(CLOCK_REALTIME, &until);
-#endif
-    until.tv_sec += patience_ms / 1000;
-    until.tv_nsec += patience_ms % 1000 * 1000000L;
+    clock_gettime(clock, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000L;
     if (until.tv_nsec >= 1000000000L) {
         until.tv_nsec -= 1000000000L;
         until.tv_sec++;
     }
+    return until;
+}
+
+/* In short sleeps: the owner wakes one sleeper; if that one is killed just then, and somebody new has taken the lock
+ * meanwhile, nobody is left who would wake the others. */
+static int timed_lock(pthread_mutex_t *mutex, int patience_ms)
+{
+    int64_t deadline = lqi_deadline(patience_ms);
+    int error;
+
+    do {
 #ifdef __GLIBC__
-    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+        struct timespec until = in_ms(CLOCK_MONOTONIC, patience_ms < LOCK_SLEEP_MS ? patience_ms : LOCK_SLEEP_MS);
+        error = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
 #else
-    return pthread_mutex_timedlock(mutex, &until); /* a clock that jumps makes the patience longer or shorter */
+        /* A clock that jumps makes one sleep longer or shorter. */
+        struct timespec until = in_ms(CLOCK_REALTIME, patience_ms < LOCK_SLEEP_MS ? patience_ms : LOCK_SLEEP_MS);
+        error = pthread_mutex_timedlock(mutex, &until);
 #endif
+    } while (error == ETIMEDOUT && lqi_now_us() < deadline);
+    return error;
 }
 #endif
 

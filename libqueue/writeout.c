@@ -246,7 +246,8 @@ static int create(struct lqi_log *log, uint64_t number)
     }
     atomic_store_explicit(&log->state->prepared, 0, memory_order_relaxed);
     uint64_t none = 0;
-    atomic_compare_exchange_strong(&log->state->second_id, &none, span->first_id);
+    if (span->first_id > atomic_load(&log->state->first_id)) /* else it is the first */
+        atomic_compare_exchange_strong(&log->state->second_id, &none, span->first_id);
     atomic_store_explicit(&log->state->write_span, number, memory_order_release);
     return LQ_OK;
 }
@@ -405,9 +406,26 @@ static int lead(struct lqi_log *log)
     return LQ_OK;
 }
 
+/* How long nothing has moved. */
+struct patience {
+    uint64_t synced;
+    int64_t deadline_us;
+};
+
+static int wait_on(struct patience *patience, uint64_t synced)
+{
+    if (!patience->deadline_us || synced != patience->synced) {
+        patience->synced = synced;
+        patience->deadline_us = lqi_deadline(lqi_lock_patience_ms);
+    }
+    if (lqi_now_us() < patience->deadline_us) return LQ_OK;
+    return lqi_fail(LQ_EBUSY, "a process has been writing to the disk for %d ms: is it stopped?", lqi_lock_patience_ms);
+}
+
 int lqi_commit(struct lqi_log *log, uint64_t position)
 {
     struct lqi_log_state *state = log->state;
+    struct patience patience = {0, 0};
 
     for (;;) {
         uint32_t seen = lqi_bell_listen(&state->durable);
@@ -418,6 +436,8 @@ int lqi_commit(struct lqi_log *log, uint64_t position)
         int got = lqi_lock_try(&state->sync);
         if (got < 0) return got;
         if (got == LQI_NOT_LOCKED) {
+            err = wait_on(&patience, atomic_load_explicit(&state->synced, memory_order_relaxed));
+            if (err) return err;
             /* Bounded: the leader may die before it rings. */
             lqi_wait(&state->durable.word, seen, lqi_now_us() + 10000);
             continue;
