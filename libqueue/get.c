@@ -182,7 +182,7 @@ static int read_again(lq_consumer *consumer, const struct lqi_grant *grant, lq_m
         return undo(consumer, grant, lqi_fail(LQ_EBUSY, "message %" PRIu64 " cannot be read just now", grant->id));
     if (err == LQI_HOLE || err == LQ_EMPTY) {
         bool deleted = err == LQ_EMPTY || again->hole.trimmed;
-        err = settle_locked(consumer, grant, LQI_ACK);
+        err = settle_locked(consumer, grant, deleted ? LQI_DROP : LQI_ACK);
         if (!deleted) atomic_fetch_add(&consumer->queue->map.head->damage, 1);
         return err ? err : deleted ? LQ_EMPTY : LQ_ECORRUPT;
     }

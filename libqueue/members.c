@@ -260,7 +260,8 @@ int lqi_settle(struct lqi_member *member, uint64_t id, uint32_t token, enum lqi_
     if (slot->state == LQI_SLOT_SETTLED && how == LQI_ACK) return LQ_OK;
     if (slot->state != LQI_SLOT_LEASED) return not_held(id);
 
-    if (how == LQI_ACK) {
+    if (how == LQI_ACK || how == LQI_DROP) {
+        if (how == LQI_DROP) add(&consumer->dropped, 1);
         slot->state = LQI_SLOT_SETTLED;
         add(&consumer->unacked, -1);
         touch(consumer, id);

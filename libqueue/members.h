@@ -48,7 +48,8 @@ bool lqi_lease_returned(struct lqi_member *member, struct lqi_grant *grant_out);
  * as the window allows; true when all were. */
 bool lqi_skip_to(struct lqi_member *member, uint64_t last, bool dropped);
 
-enum lqi_settlement { LQI_ACK, LQI_GIVE_BACK, LQI_UNDO }; /* UNDO: give back, and the attempt did not happen */
+/* UNDO: give back, and the attempt did not happen. DROP: settled, because retention has deleted it. */
+enum lqi_settlement { LQI_ACK, LQI_GIVE_BACK, LQI_UNDO, LQI_DROP };
 /* LQ_OK; LQ_ELEASE when this member does not hold it; an ack that was done already is LQ_OK. */
 int lqi_settle(struct lqi_member *member, uint64_t id, uint32_t lease, enum lqi_settlement how);
 

@@ -46,6 +46,7 @@ void lqi_scan_start(struct lqi_scan *scan, uint64_t position, uint64_t id)
 {
     scan->position = position;
     scan->next_id = id;
+    scan->sought_id = 0;
     scan->avoid_ring = scan->refreshed = false;
     if (position < scan->buffer_position || position > scan->buffer_position + scan->buffered) forget_buffer(scan);
 }
@@ -379,12 +380,19 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
     int err = locate(scan, limit, &ring, &end);
     if (err) return err;
 
+    /* Where the ring begins, it is asked and not the file, which may have lost what a failed sync dropped. */
+    uint64_t ring_at = ring || !scan->log->state || scan->avoid_ring ? UINT64_MAX : lqi_round_up(lqi_ring_oldest(&scan->log->ring), 8);
     while (!found && scan->position + 8 <= end) {
         scan->position += 8;
+        if (scan->position >= ring_at) {
+            forget_buffer(scan);
+            ring_at = UINT64_MAX;
+            end = lqi_min64(limit, scan->segment_end);
+        }
         err = fill(scan, LQI_RECORD_HEADER, end);
         if (err == LQ_EMPTY) break;
         if (err) break;
-        skip_zeroes(scan, end);
+        skip_zeroes(scan, lqi_min64(end, ring_at));
         found = head_here(scan, &record) &&
                 (record.first_id >= scan->next_id || record.first_id + record.count > scan->next_id) &&
                 lqi_record_span(record.size) <= end - scan->position;
@@ -395,6 +403,10 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
     }
     uint64_t to = found ? scan->position : end;
     uint64_t id = found ? record.first_id : 0;
+    if (found && id <= scan->sought_id) { /* on the way to where a seek leads: nothing wanted was here */
+        scan->avoid_ring = scan->refreshed = false;
+        return LQ_EMPTY;
+    }
     if (!found && !ring && scan->segment.sealed && end == scan->segment_end) id = scan->segment.end.next_id;
     scan->position = bad;
     if (!found && scan->to_the_end) {
@@ -552,9 +564,10 @@ int lqi_scan_seek_id(struct lqi_scan *scan, uint64_t id)
     if (err) return err;
     size_t place = last_not_above(ids, count, id);
     if (place == 0) {
-        /* Before the oldest segment, or there is none yet: begin where the log begins. */
-        lqi_scan_start(scan, oldest_position(scan->log), count ? lqi_max64(id, ids[0]) : id);
+        /* Before the oldest segment, or there is none yet: begin where the log begins. What is missing there is a hole. */
+        lqi_scan_start(scan, oldest_position(scan->log), id);
         if (count) err = seek_in_segment(scan, ids[0], ids[0]);
+        if (!err) scan->next_id = id;
     } else {
         err = seek_in_segment(scan, ids[place - 1], id);
     }
@@ -564,6 +577,7 @@ int lqi_scan_seek_id(struct lqi_scan *scan, uint64_t id)
         lqi_scan_start(scan, oldest_position(scan->log), id);
         err = LQ_OK;
     }
+    scan->sought_id = id;
     free(ids);
     return err;
 }

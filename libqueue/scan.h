@@ -32,6 +32,7 @@ struct lqi_scan {
 
     uint64_t position;        /* of the next record */
     uint64_t next_id;         /* the message wanted next */
+    uint64_t sought_id;       /* what a seek was for: damage on the way there is not told */
 
     /* the segment that `position` lies in, when its file was needed */
     struct lqi_segment segment;

@@ -23,9 +23,7 @@ struct run {
     lq_queue *queue;
     lq_consumer *consumer;
     pthread_t thread;      /* the script's: calls of the library's own thread are not crashed at */
-    int depth;
-    enum model_loss loss;  /* the worst that has happened on the way to this machine */
-    bool after_death;      /* a process has died since the last power loss: names may be there that are not durable */
+    int depth;             /* crashes on the way to this machine */
     uint64_t path[DEPTH];  /* the calls at which it crashed so far */
     const char *how[DEPTH];
 };
@@ -62,7 +60,7 @@ static uint64_t hash_promises(const struct model *model)
         hash = hash * 0x100000001b3 + (uint64_t)message->fate + message->durable * 4u + (uint64_t)message->ack * 8 +
                message->ack_durable * 32u;
     }
-    return hash + model->queue_made + 2u * model->consumer_made;
+    return hash + model->queue_made + 2u * model->consumer_made + 4u * (unsigned)model->log_loss + 16u * (unsigned)model->ack_loss;
 }
 
 static bool is_new(uint64_t hash)
@@ -84,36 +82,58 @@ static void report(const struct run *run, const char *why)
     total.failures++;
 }
 
-/* Looks at the machine that came up, and crashes it in its turn while it is looked at. */
-static void look_at(const struct run *before, struct io_crash *after, enum model_loss loss, const char *how)
-{
-    struct run *run = malloc(sizeof *run);
-    char why[1024];
+/* Machines that came up after a crash wait here until the call that is running has returned: the library
+ * is in the middle of something, and its one thread may be waiting for that. */
+static struct waiting {
+    struct waiting *next;
+    struct run run;
+    enum model_loss loss;
+} *waiting;
 
-    if (run == NULL) abort();
-    *run = *before;
+static void crashed(struct run *before, struct io_crash *after, enum model_loss loss, const char *how)
+{
+    struct waiting *one = malloc(sizeof *one);
+
+    if (one == NULL) abort();
+    one->run = *before;
+    one->loss = loss;
+    struct run *run = &one->run;
     run->path[run->depth] = io_crash_calls(before->machine);
     run->how[run->depth] = how;
     run->depth++;
     run->machine = after;
-    run->loss = loss > before->loss ? loss : before->loss;
-    run->random = next_random((struct run *)(uintptr_t)before);
-    total.states++;
-    if (run->depth > 1) total.inner++;
-    if (loss == MODEL_KILLED) total.kills++;
-    bool quick = run->depth == DEPTH;
-    if (!quick) io_crash_watch(after, crash_hook, run);
-    if (!model_check(&run->model, io_crash_io(after), run->loss, quick, why)) report(run, why);
-    io_crash_free(after);
-    free(run);
+    run->random = next_random(before);
+    run->queue = NULL;
+    run->consumer = NULL;
+    one->next = waiting;
+    waiting = one;
+}
+
+/* Looks at them, and crashes them in their turn while it does. */
+static void look_at_the_crashed(void)
+{
+    while (waiting) {
+        struct waiting *one = waiting;
+        struct run *run = &one->run;
+        waiting = one->next;
+
+        bool quick = run->depth == DEPTH;
+        total.states++;
+        if (run->depth > 1) total.inner++;
+        if (one->loss == MODEL_KILLED) total.kills++;
+        if (!quick) io_crash_watch(run->machine, crash_hook, run);
+        if (!model_check(&run->model, io_crash_io(run->machine), one->loss, quick)) report(run, run->model.why);
+        io_crash_free(run->machine);
+        free(one);
+    }
 }
 
 static void lose_power(struct run *run, uint64_t seed)
 {
     struct io_crash *after = io_crash_power_loss(run->machine, seed);
-    if (is_new(io_crash_hash(after) ^ hash_promises(&run->model)))  {
+    if (is_new(io_crash_hash(after) ^ hash_promises(&run->model))) {
         total.distinct++;
-        look_at(run, after, MODEL_POWER_LOST, "power loss");
+        crashed(run, after, MODEL_POWER_LOST, "power loss");
     } else {
         total.states++;
         io_crash_free(after);
@@ -132,9 +152,9 @@ static void crash_hook(void *context, struct io_crash *machine, enum io_kind kin
             for (int i = 0; i < 2; i++) lose_power(run, 18 + (next_random(run) >> 1));
         }
         if (changed || below(run, 4) == 0)
-            look_at(run, io_crash_processes_die(run->machine), MODEL_KILLED, "kill -9");
+            crashed(run, io_crash_processes_die(run->machine), MODEL_KILLED, "kill -9");
     } else if (changed && below(run, 8) == 0) {
-        if (below(run, 4) == 0) look_at(run, io_crash_processes_die(run->machine), MODEL_KILLED, "kill -9");
+        if (below(run, 4) == 0) crashed(run, io_crash_processes_die(run->machine), MODEL_KILLED, "kill -9");
         else lose_power(run, below(run, 3) ? 18 + (next_random(run) >> 1) : below(run, 18));
     }
     (void)kind;
@@ -227,9 +247,14 @@ static void run_one(uint64_t seed)
     io_crash_watch(run->machine, crash_hook, run);
 
     uint32_t steps = 20 + below(run, 60);
-    for (uint32_t i = 0; i < steps && !run->model.why[0]; i++) step(run);
+    for (uint32_t i = 0; i < steps && !run->model.why[0]; i++) {
+        step(run);
+        look_at_the_crashed();
+    }
     if (run->consumer) expect(run, "close the consumer", model_consumer_close(&run->model, run->consumer));
+    look_at_the_crashed();
     if (run->queue) expect(run, "close", model_close(&run->model, run->queue, true));
+    look_at_the_crashed();
     if (run->model.why[0]) report(run, run->model.why);
     io_crash_free(run->machine);
     free(run);

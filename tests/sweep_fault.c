@@ -142,7 +142,8 @@ static bool run_one(unsigned mode, unsigned row, unsigned ways, uint64_t n, char
         io_fault_end(&run->fault);
     }
     if (run->model.why[0]) snprintf(why, 1024, "while it ran: %.900s", run->model.why);
-    else model_check(&run->model, after ? io_crash_io(after) : &run->fault.io, loss, false, why);
+    else if (!model_check(&run->model, after ? io_crash_io(after) : &run->fault.io, loss, false))
+        memcpy(why, run->model.why, sizeof run->model.why);
 
     io_crash_free(after);
     io_fault_release(&run->fault);

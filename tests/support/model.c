@@ -212,6 +212,7 @@ int model_sync(struct model *model, lq_queue *queue)
 int model_poll(struct model *model, lq_consumer *consumer)
 {
     lq_message message;
+    bool lost = model->ack_loss == MODEL_POWER_LOST;
     if (model->held_count == MODEL_HELD) return LQ_EMPTY;
     int err = lq_poll(consumer, &message);
     if (err) return note(model, err);
@@ -222,14 +223,21 @@ int model_poll(struct model *model, lq_consumer *consumer)
         return err;
     }
     struct model_message *known = &model->messages[number];
-    if (known->fate == MODEL_REFUSED) wrong(model->why, "message %" PRIu32 " was refused, and handed out", number);
+    if (known->fate == MODEL_REFUSED) wrong(model->why, "message %" PRIu32 " is not in the queue, and was handed out", number);
     if (known->fate == MODEL_ACCEPTED && known->id != message.id)
         wrong(model->why, "message %" PRIu32 " is id %" PRIu64 ", and came as %" PRIu64, number, known->id, message.id);
-    if (known->ack == MODEL_ACKED) wrong(model->why, "message %" PRIu32 " was acked, and came again", number);
-    if (message.attempts < known->handed + 1)
+    if (known->ack == MODEL_ACKED && !(lost && !known->ack_durable))
+        wrong(model->why, "message %" PRIu32 " was acked, and came again", number);
+    if (message.attempts < known->handed + 1 && !lost)
         wrong(model->why, "message %" PRIu32 " came for the %" PRIu32 ". time, and says attempt %" PRIu32, number,
               known->handed + 1, message.attempts);
-    known->handed++;
+    if (message.attempts > known->handed + 1 + model->crashes)
+        wrong(model->why, "message %" PRIu32 " says attempt %" PRIu32 ", but was handed out %" PRIu32 " times", number,
+              message.attempts, known->handed + 1);
+    known->handed = message.attempts;
+    /* One that was acked before a power loss may be found to be acked after all, after the next one. */
+    if (known->ack == MODEL_ACKED) known->ack = MODEL_MAYBE_ACKED;
+    known->ack_durable = false;
     model->held[model->held_count++] = (struct model_held){number, message};
     return LQ_OK;
 }
@@ -257,225 +265,239 @@ int model_release(struct model *model, lq_consumer *consumer, uint32_t held)
 
 /* ---- the comparison ---------------------------------------------------- */
 
-struct check {
-    const struct model *model;
-    const struct lqi_io *io;
-    enum model_loss loss;
-    char *why;
-    bool found[MODEL_MESSAGES], came[MODEL_MESSAGES], came_before[MODEL_MESSAGES];
-    uint64_t ids[MODEL_MESSAGES];
+static bool failed(struct model *model, const char *doing, int err)
+{
+    return wrong(model->why, "%s: %s: %s", doing, lq_error_name(err), lq_error_text());
+}
+
+/* What a reader found. */
+struct found {
+    uint64_t ids[MODEL_MESSAGES]; /* 0: not there */
     uint64_t first_id, last_id;
 };
 
-static bool failed(const struct check *check, const char *doing, int err)
+static bool look_at(struct model *model, const lq_message *message, struct found *found, uint32_t *next)
 {
-    return wrong(check->why, "%s: %s: %s", doing, lq_error_name(err), lq_error_text());
+    uint32_t number = read_body(model, message);
+    if (number == UINT32_MAX) return wrong(model->why, "id %" PRIu64 " has bytes that were never put", message->id);
+
+    const struct model_message *known = &model->messages[number];
+    if (number < *next) wrong(model->why, "message %" PRIu32 " stands behind message %" PRIu32, number, *next - 1);
+    if (found->last_id && message->id != found->last_id + 1 && !(model->vanished && message->id > found->last_id))
+        wrong(model->why, "id %" PRIu64 " follows id %" PRIu64, message->id, found->last_id);
+    if (known->fate == MODEL_REFUSED) wrong(model->why, "message %" PRIu32 " was refused or lost, and is there", number);
+    if (known->fate == MODEL_ACCEPTED && known->id != message->id)
+        wrong(model->why, "message %" PRIu32 " was given id %" PRIu64 ", and has %" PRIu64, number, known->id, message->id);
+    found->ids[number] = message->id;
+    if (!found->first_id) found->first_id = message->id;
+    found->last_id = message->id;
+    *next = number + 1;
+    return !model->why[0];
 }
 
-static bool must_be_there(const struct check *check, const struct model_message *message)
+static bool read_log(struct model *model, lq_queue *queue, struct found *found)
 {
-    if (message->fate != MODEL_ACCEPTED) return false;
-    return message->durable || (check->loss != MODEL_POWER_LOST && !check->model->poisoned);
-}
-
-static bool surely_acked(const struct check *check, const struct model_message *message)
-{
-    return message->ack == MODEL_ACKED && (message->ack_durable || check->loss != MODEL_POWER_LOST);
-}
-
-/* The log, from end to end. */
-static bool check_log(struct check *check, lq_queue *queue)
-{
-    const struct model *model = check->model;
     lq_reader *reader = NULL;
     lq_message message;
     uint32_t next = 0;
     int err = lq_reader_open(queue, &reader);
-    if (err) return failed(check, "reader", err);
+    if (err) return failed(model, "reader", err);
 
-    while ((err = lq_reader_next(reader, &message)) == LQ_OK || (err == LQ_ECORRUPT && model->vanished)) {
-        if (err) continue;
-        uint32_t number = read_body(model, &message);
-        if (number == UINT32_MAX) {
-            wrong(check->why, "id %" PRIu64 " has bytes that were never put", message.id);
-            break;
-        }
-        const struct model_message *known = &model->messages[number];
-        if (number < next) wrong(check->why, "message %" PRIu32 " stands behind message %" PRIu32, number, next - 1);
-        if (check->last_id && message.id != check->last_id + 1 && !model->vanished)
-            wrong(check->why, "id %" PRIu64 " follows id %" PRIu64, message.id, check->last_id);
-        if (known->fate == MODEL_REFUSED) wrong(check->why, "message %" PRIu32 " was refused, and is there", number);
-        if (known->fate == MODEL_ACCEPTED && known->id != message.id)
-            wrong(check->why, "message %" PRIu32 " was given id %" PRIu64 ", and has %" PRIu64, number, known->id, message.id);
-        if (check->why[0]) break;
-        check->found[number] = true;
-        check->ids[number] = message.id;
-        if (!check->first_id) check->first_id = message.id;
-        check->last_id = message.id;
-        next = number + 1;
+    for (;;) {
+        err = lq_reader_next(reader, &message);
+        if (err == LQ_ECORRUPT && model->vanished) continue;
+        if (err || !look_at(model, &message, found, &next)) break;
     }
     if (err == LQ_ECORRUPT) {
         lq_finding finding = {.size = sizeof finding};
         lq_reader_damage(reader, &finding);
-        wrong(check->why, "damage in %s at %" PRIu64 ": %s", finding.file, finding.offset, finding.text);
+        wrong(model->why, "damage in %s at %" PRIu64 ": %s", finding.file, finding.offset, finding.text);
     } else if (err && err != LQ_EMPTY) {
-        failed(check, "read the log", err);
+        failed(model, "read the log", err);
     }
     lq_reader_close(reader);
-    return !check->why[0];
+    return !model->why[0];
 }
 
-static bool check_complete(const struct check *check)
+/* Is everything there that must be? What is there now must stay, and what is not must not come. */
+static bool compare_log(struct model *model, const struct found *found)
 {
-    const struct model *model = check->model;
     for (uint32_t i = 0; i < model->count; i++) {
-        const struct model_message *message = &model->messages[i];
-        bool batch_found = check->found[message->batch];
-        /* Deleted, as everybody had acked it? With a keeper nothing may be. */
-        bool may_be_deleted = !model->with_keeper && message->ack != MODEL_NOT_ACKED &&
-                              (check->first_id == 0 || message->id < check->first_id);
-        if (must_be_there(check, message) && !check->found[i] && !may_be_deleted)
-            return wrong(check->why, "message %" PRIu32 ", id %" PRIu64 ", was accepted%s, and is lost; the log has ids %" PRIu64 " to %" PRIu64,
-                         i, message->id, message->durable ? " durably" : "", check->first_id, check->last_id);
-        if (check->found[i] != batch_found)
-            return wrong(check->why, "of the batch from message %" PRIu32 " on, message %" PRIu32 " is %s alone",
-                         message->batch, i, check->found[i] ? "there" : "missing");
-    }
-    return true;
-}
+        struct model_message *message = &model->messages[i];
+        bool there = found->ids[i] != 0;
+        bool promised = message->fate == MODEL_ACCEPTED &&
+                        (message->durable || (model->log_loss != MODEL_POWER_LOST && !model->poisoned));
+        /* As everybody had acked it, perhaps; with a keeper nothing may be. */
+        bool deleted = promised && !there && !model->with_keeper && message->ack != MODEL_NOT_ACKED &&
+                       (!found->first_id || message->id < found->first_id);
 
-/* Everything that is to come to the consumer, once. */
-static bool drain(struct check *check, lq_consumer *consumer, bool ack)
-{
-    const struct model *model = check->model;
-    lq_message message;
-    uint32_t next = 0;
-    int err;
-
-    memcpy(check->came_before, check->came, sizeof check->came);
-    memset(check->came, 0, sizeof check->came);
-    while ((err = lq_poll(consumer, &message)) == LQ_OK || (err == LQ_ECORRUPT && model->vanished)) {
-        if (err) continue;
-        uint32_t number = read_body(model, &message);
-        if (number == UINT32_MAX) return wrong(check->why, "the consumer got id %" PRIu64 " with bytes that were never put", message.id);
-        const struct model_message *known = &model->messages[number];
-        if (!check->found[number]) return wrong(check->why, "the consumer got message %" PRIu32 ", which no reader sees", number);
-        if (message.id != check->ids[number])
-            return wrong(check->why, "message %" PRIu32 " came as id %" PRIu64 ", and is %" PRIu64, number, message.id, check->ids[number]);
-        if (number < next) return wrong(check->why, "message %" PRIu32 " came after message %" PRIu32, number, next - 1);
-        if (surely_acked(check, known)) return wrong(check->why, "message %" PRIu32 " was acked, and came again", number);
-        uint32_t handed = known->handed + check->came_before[number];
-        if (check->loss != MODEL_POWER_LOST && message.attempts < handed + 1)
-            return wrong(check->why, "message %" PRIu32 " came for the %" PRIu32 ". time, and says attempt %" PRIu32, number,
-                         handed + 1, message.attempts);
-        if (message.attempts > handed + 2)
-            return wrong(check->why, "message %" PRIu32 " says attempt %" PRIu32 ", but was handed out %" PRIu32 " times",
-                         number, message.attempts, handed);
-        check->came[number] = true;
-        next = number + 1;
-        if (ack) {
-            err = lq_ack(consumer, &message);
-            if (err) return failed(check, "ack", err);
+        if (promised && !there && !deleted)
+            return wrong(model->why, "message %" PRIu32 ", id %" PRIu64 ", was accepted%s, and is lost; the log has ids %" PRIu64 " to %" PRIu64,
+                         i, message->id, message->durable ? " durably" : "", found->first_id, found->last_id);
+        if (there != (found->ids[message->batch] != 0))
+            return wrong(model->why, "of the batch from message %" PRIu32 " on, message %" PRIu32 " is %s", message->batch, i,
+                         there ? "there, but not all" : "missing");
+        message->there = there;
+        if (there) {
+            message->fate = MODEL_ACCEPTED;
+            message->id = found->ids[i];
+            message->durable = true;
+        } else if (!deleted) {
+            message->fate = MODEL_REFUSED;
         }
     }
-    if (err != LQ_EMPTY) return failed(check, "poll", err);
-    /* Without acks the window bounds how much comes. */
-    if (!ack) return true;
-    for (uint32_t i = 0; i < model->count; i++)
-        if (check->found[i] && model->messages[i].ack == MODEL_NOT_ACKED && !check->came[i])
-            return wrong(check->why, "message %" PRIu32 ", id %" PRIu64 ", was never acked, and does not come", i, check->ids[i]);
+    model->log_loss = MODEL_CLOSED;
+    model->poisoned = false;
     return true;
 }
 
-static bool check_consumer(struct check *check, lq_queue *queue, const char *name, bool made, bool quick)
+/* Polls until nothing comes, or as much is held as can be. */
+static bool poll_all(struct model *model, lq_consumer *consumer)
 {
-    lq_consumer_options options = {.size = sizeof options, .window = check->model->window,
-                                   .flags = made ? LQ_CONSUMER_NO_CREATE : 0};
-    for (int round = 0; round < (quick ? 1 : 2); round++) {
-        lq_consumer *consumer = NULL;
-        int err = lq_consumer_open(queue, name, &options, &consumer);
-        if (err) return failed(check, "open the consumer", err);
-        bool good = drain(check, consumer, round == 1 || quick);
-        err = lq_consumer_close(consumer);
-        if (!good) return false;
-        if (err) return failed(check, "close the consumer", err);
+    for (;;) {
+        int err = model_poll(model, consumer);
+        if (model->why[0]) return false;
+        if (err == LQ_EMPTY) return true;
+        if (err == LQ_ECORRUPT && model->vanished) continue;
+        if (err) return failed(model, "poll", err);
+        if (model->held_count > 1 && model->held[model->held_count - 1].number < model->held[model->held_count - 2].number)
+            return wrong(model->why, "message %" PRIu32 " came after message %" PRIu32,
+                         model->held[model->held_count - 1].number, model->held[model->held_count - 2].number);
+    }
+}
+
+static bool ack_all(struct model *model, lq_consumer *consumer)
+{
+    while (model->held_count > 0) {
+        int err = model_ack(model, consumer, 0);
+        if (err) return failed(model, "ack", err);
     }
     return true;
+}
+
+/* Everything comes that was not acked. */
+static bool drain(struct model *model, lq_consumer *consumer)
+{
+    bool came[MODEL_MESSAGES] = {false};
+    do {
+        if (!poll_all(model, consumer)) return false;
+        for (uint32_t i = 0; i < model->held_count; i++) came[model->held[i].number] = true;
+        if (model->held_count == 0) break;
+    } while (ack_all(model, consumer));
+    if (model->why[0]) return false;
+
+    for (uint32_t i = 0; i < model->count; i++) {
+        struct model_message *message = &model->messages[i];
+        if (!message->there || came[i]) continue;
+        if (message->ack == MODEL_NOT_ACKED)
+            return wrong(model->why, "message %" PRIu32 ", id %" PRIu64 ", was never acked, and does not come", i, message->id);
+        /* It was acked before the loss and is still: recovery has made sure of it. */
+        message->ack = MODEL_ACKED;
+        message->ack_durable = true;
+    }
+    model->ack_loss = MODEL_CLOSED;
+    return true;
+}
+
+static bool open_consumer(struct model *model, lq_queue *queue, const char *name, bool made, lq_consumer **consumer_out)
+{
+    lq_consumer_options options = {.size = sizeof options, .window = model->window, .flags = made ? LQ_CONSUMER_NO_CREATE : 0};
+    int err = lq_consumer_open(queue, name, &options, consumer_out);
+    return err ? failed(model, "open the consumer", err) : true;
+}
+
+static bool close_consumer(struct model *model, lq_consumer *consumer)
+{
+    int err = model_consumer_close(model, consumer);
+    return err ? failed(model, "close the consumer", err) : !model->why[0];
+}
+
+static bool compare_consumers(struct model *model, lq_queue *queue, bool quick)
+{
+    lq_consumer *consumer = NULL;
+    if (!open_consumer(model, queue, CONSUMER, model->consumer_made, &consumer)) return false;
+    model->consumer_made = true;
+    if (!quick) { /* first only look, then leave: all comes again */
+        bool good = poll_all(model, consumer);
+        if (!close_consumer(model, consumer) || !good) return false;
+        if (!open_consumer(model, queue, CONSUMER, true, &consumer)) return false;
+    }
+    bool good = drain(model, consumer);
+    if (!close_consumer(model, consumer) || !good) return false;
+    if (!model->keeper_made) return true;
+    return open_consumer(model, queue, KEEPER, true, &consumer) && close_consumer(model, consumer);
 }
 
 /* The queue works: a message goes in and comes out, and is the next. */
-static bool check_use(struct check *check, lq_queue *queue)
+static bool use(struct model *model, lq_queue *queue, uint64_t *last_id)
 {
     lq_consumer *consumer = NULL;
-    lq_message message;
-    uint64_t id = 0;
-    bool good = true;
+    uint32_t number = model->count;
+    int err = model_put(model, queue, 9, false);
+    if (err) return failed(model, "put", err);
 
-    int err = lq_put(queue, "once more", 9, &id);
-    if (err) return failed(check, "put", err);
-    if (check->last_id && id != check->last_id + 1 && !(check->model->vanished && id > check->last_id))
-        return wrong(check->why, "behind id %" PRIu64 " comes id %" PRIu64, check->last_id, id);
-    err = lq_consumer_open(queue, CONSUMER, NULL, &consumer);
-    if (err) return failed(check, "open the consumer", err);
-    err = lq_poll(consumer, &message);
-    if (err) good = failed(check, "poll what was just put", err);
-    else if (message.id != id || message.size != 9 || memcmp(message.data, "once more", 9) != 0)
-        good = wrong(check->why, "id %" PRIu64 " was put, id %" PRIu64 " came", id, message.id);
-    else if ((err = lq_ack(consumer, &message)) != LQ_OK)
-        good = failed(check, "ack what was just put", err);
-    err = lq_consumer_close(consumer);
-    if (err && good) good = failed(check, "close the consumer", err);
-    check->last_id = id;
-    return good;
+    uint64_t id = model->messages[number].id;
+    if (*last_id && id != *last_id + 1 && !(model->vanished && id > *last_id))
+        return wrong(model->why, "behind id %" PRIu64 " comes id %" PRIu64, *last_id, id);
+    *last_id = id;
+    if (!open_consumer(model, queue, CONSUMER, true, &consumer)) return false;
+    bool good = poll_all(model, consumer);
+    if (good && (model->held_count != 1 || model->held[0].number != number))
+        good = wrong(model->why, "one message was put, and %" PRIu32 " came", model->held_count);
+    good = good && ack_all(model, consumer);
+    return close_consumer(model, consumer) && good;
 }
 
-static bool check_again(struct check *check)
+static bool close_queue(struct model *model, lq_queue *queue)
+{
+    int err = model_close(model, queue, true);
+    return err ? failed(model, "close", err) : !model->why[0];
+}
+
+/* After a clean close nothing was lost, and nothing is left to do. */
+static bool open_again(struct model *model, const struct lqi_io *io, uint64_t last_id)
 {
     lq_queue *queue = NULL;
     lq_consumer *consumer = NULL;
-    lq_message message;
     lq_stats stats = {.size = sizeof stats};
-    int err = lqi_open_io(check->io, PATH, &check->model->options, &queue);
-    if (err) return failed(check, "open again", err);
+    int err = model_open(model, io, &queue);
+    if (err) return failed(model, "open again", err);
     err = lq_get_stats(queue, &stats);
-    if (err) failed(check, "stats", err);
-    else if (stats.last_id != check->last_id)
-        wrong(check->why, "the last id was %" PRIu64 ", and is %" PRIu64 " after a clean close", check->last_id, stats.last_id);
-    else if ((stats.recovered_bytes || stats.damage) && !check->model->vanished)
-        wrong(check->why, "after a clean close %" PRIu64 " bytes were torn, %" PRIu64 " places damaged", stats.recovered_bytes, stats.damage);
-    err = lq_consumer_open(queue, CONSUMER, NULL, &consumer);
-    if (err) {
-        failed(check, "open the consumer again", err);
-    } else {
-        err = lq_poll(consumer, &message);
-        if (err != LQ_EMPTY) wrong(check->why, "all was acked, but poll says %s", lq_error_name(err));
-        lq_consumer_close(consumer);
+    if (err) failed(model, "stats", err);
+    else if (stats.last_id != last_id)
+        wrong(model->why, "the last id was %" PRIu64 ", and is %" PRIu64 " after a clean close", last_id, stats.last_id);
+    else if ((stats.recovered_bytes || stats.damage) && !model->vanished)
+        wrong(model->why, "after a clean close %" PRIu64 " bytes were torn, %" PRIu64 " places damaged", stats.recovered_bytes, stats.damage);
+    if (open_consumer(model, queue, CONSUMER, true, &consumer)) {
+        if (poll_all(model, consumer) && model->held_count > 0)
+            wrong(model->why, "all was acked, but message %" PRIu32 " comes again", model->held[0].number);
+        close_consumer(model, consumer);
     }
-    err = lq_close(queue);
-    return err ? failed(check, "close again", err) : !check->why[0];
+    return close_queue(model, queue);
 }
 
-bool model_check(const struct model *model, const struct lqi_io *io, enum model_loss loss, bool quick, char why[1024])
+static enum model_loss worse(enum model_loss a, enum model_loss b)
 {
-    struct check check = {.model = model, .io = io, .loss = loss, .why = why};
+    return a > b ? a : b;
+}
+
+bool model_check(struct model *model, const struct lqi_io *io, enum model_loss loss, bool quick)
+{
+    struct found found = {.first_id = 0};
     lq_queue *queue = NULL;
+    uint32_t flags = model->options.flags;
 
-    lq_options options = model->options;
-    if (model->queue_made) options.flags |= LQ_NO_CREATE;
+    model->log_loss = worse(model->log_loss, loss);
+    model->ack_loss = worse(model->ack_loss, loss);
+    model->held_count = 0;
+    model->queue = NULL;
+    model->crashes += loss != MODEL_CLOSED;
 
-    why[0] = 0;
-    int err = lqi_open_io(io, PATH, &options, &queue);
-    if (err) return failed(&check, "open", err);
-    bool good = check_log(&check, queue) && check_complete(&check) &&
-                check_consumer(&check, queue, CONSUMER, model->consumer_made, quick) && (quick || check_use(&check, queue));
-    if (good && model->keeper_made) {
-        lq_consumer_options there = {.size = sizeof there, .flags = LQ_CONSUMER_NO_CREATE};
-        lq_consumer *keeper = NULL;
-        err = lq_consumer_open(queue, KEEPER, &there, &keeper);
-        if (err) good = failed(&check, "open the keeper", err);
-        else lq_consumer_close(keeper);
-    }
-    err = lq_close(queue);
-    if (err && good) good = failed(&check, "close", err);
-    return good && (quick || check_again(&check));
+    model->options.flags |= model->queue_made ? LQ_NO_CREATE : 0;
+    int err = model_open(model, io, &queue);
+    model->options.flags = flags;
+    if (err) return failed(model, "open", err);
+    bool good = read_log(model, queue, &found) && compare_log(model, &found) && compare_consumers(model, queue, quick) &&
+                (quick || use(model, queue, &found.last_id));
+    return close_queue(model, queue) && good && (quick || open_again(model, io, found.last_id));
 }

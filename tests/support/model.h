@@ -11,6 +11,12 @@
 
 enum { MODEL_MESSAGES = 1024, MODEL_HELD = 64 };
 
+enum model_loss {
+    MODEL_CLOSED,      /* everything was closed */
+    MODEL_KILLED,      /* all processes died */
+    MODEL_POWER_LOST
+};
+
 enum model_fate {
     MODEL_UNSURE,   /* being put, or put said that nobody knows */
     MODEL_ACCEPTED, /* put said LQ_OK */
@@ -27,6 +33,7 @@ struct model_message {
     enum model_ack ack;
     bool ack_durable;
     uint32_t handed;             /* times it was handed out and not given back by release */
+    bool there;                  /* seen at the last comparison */
     uint64_t id;                 /* when accepted */
 };
 
@@ -48,6 +55,8 @@ struct model {
     bool poisoned;              /* LQ_EPOISONED was met by this population: only what is durable is promised */
     bool bytes_may_vanish;      /* set by the script: a failed sync loses bytes, and damage may be reported after it */
     bool vanished;              /* that may have happened */
+    enum model_loss log_loss, ack_loss; /* the worst that has happened since the log, the acks were last compared */
+    uint32_t crashes;
     char why[1024];             /* the first thing that was wrong while the script ran; "" */
 };
 
@@ -67,14 +76,10 @@ int model_poll(struct model *model, lq_consumer *consumer);          /* the mess
 int model_ack(struct model *model, lq_consumer *consumer, uint32_t held);
 int model_release(struct model *model, lq_consumer *consumer, uint32_t held);
 
-enum model_loss {
-    MODEL_CLOSED,      /* everything was closed */
-    MODEL_KILLED,      /* all processes died */
-    MODEL_POWER_LOST
-};
-
-/* Opens the queue on `io`, looks at everything, uses it and closes it. True when all is as it must be; else the
- * reason is in `why`. `quick`: looks only. The model is not changed. */
-bool model_check(const struct model *model, const struct lqi_io *io, enum model_loss loss, bool quick, char why[1024]);
+/* After that loss, opens the queue on `io`, compares everything, uses it and closes it. True when all is as it must be;
+ * else the reason is in model->why. The model learns what is there now: from then on it must stay. So this may itself be
+ * watched, and the model taken to compare what a crash in the middle of it leaves. `quick`: it is only opened and
+ * compared. */
+bool model_check(struct model *model, const struct lqi_io *io, enum model_loss loss, bool quick);
 
 #endif
