@@ -93,28 +93,28 @@ int lqi_consumer_save_durably(const struct lqi_consumers *consumers, struct lqi_
     return LQ_OK;
 }
 
-static int sync_locked(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, struct lqi_position *position)
+static int sync_locked(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)
 {
     struct lqi_region *region = NULL;
-    int err = lqi_consumer_lock(consumers->map, consumer, NULL);
+    struct lqi_position position;
+
+    int err = lqi_position_open(&position, consumers->log->io, consumers->dir, consumer->name, consumers->log->uuid, true);
     if (err) return err;
     if (consumer->region_ready) err = lqi_region_map(consumers->map, consumer, &region);
-    if (!err) err = lqi_consumer_save_durably(consumers, consumer, region, position);
+    if (!err) err = lqi_consumer_save_durably(consumers, consumer, region, &position);
     lqi_region_unmap(consumers->map, region, consumer->window);
-    lqi_consumer_unlock(consumer);
+    lqi_position_close(&position);
     return err;
 }
 
 static int sync_one(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)
 {
-    struct lqi_position position;
-
     if (!atomic_load(&consumer->unsaved) && !atomic_load(&consumer->unsynced)) return LQ_OK;
-    int err = lqi_position_open(&position, consumers->log->io, consumers->dir, consumer->name, consumers->log->uuid, true);
-    if (err == LQ_ENOTFOUND && atomic_load(&consumer->state) != LQI_CONSUMER_USED) return LQ_OK; /* deleted meanwhile */
+    int err = lqi_consumer_lock(consumers->map, consumer, NULL);
     if (err) return err;
-    err = sync_locked(consumers, consumer, &position);
-    lqi_position_close(&position);
+    /* Under the lock: the consumer may be deleted meanwhile, and its slot be another's. */
+    if (atomic_load(&consumer->state) == LQI_CONSUMER_USED) err = sync_locked(consumers, consumer);
+    lqi_consumer_unlock(consumer);
     return err;
 }
 
@@ -470,9 +470,13 @@ static int delete_locked(const struct lqi_consumers *consumers, const char *name
     if (err) return err;
     if (has_members(consumers, consumer, own_handle))
         err = lqi_fail(LQ_EBUSY, "consumer '%s' has members: close them first", name);
-    if (!err) err = lqi_position_delete(consumers->log->io, consumers->dir, name);
     if (!err) {
+        /* Before the file goes: whoever died in between would leave a consumer without one. */
         atomic_store(&consumer->state, LQI_CONSUMER_FREE);
+        err = lqi_position_delete(consumers->log->io, consumers->dir, name);
+        if (err && err != LQ_ENOTFOUND) atomic_store(&consumer->state, LQI_CONSUMER_USED);
+    }
+    if (!err) {
         atomic_store(&consumer->dropped, 0);
         atomic_store(&consumer->unsaved, 0);
         atomic_store(&consumer->unsynced, 0);

@@ -51,6 +51,20 @@ int lqi_file_allocate(const struct lqi_file *file, uint64_t size)
     return error ? lqi_fail_errno(error, "allocate", file->name, (int64_t)size) : LQ_OK;
 }
 
+int lqi_file_back(const struct lqi_file *file, uint64_t from, uint64_t size)
+{
+    static const uint8_t zeroes[65536];
+    int error = file->io->allocate(file->io, file->fd, size);
+
+    while (error == EOPNOTSUPP && from < size) {
+        size_t chunk = size - from < sizeof zeroes ? size - from : sizeof zeroes;
+        int err = lqi_file_write(file, from, zeroes, chunk);
+        if (err) return err;
+        from += chunk;
+    }
+    return error && error != EOPNOTSUPP ? lqi_fail_errno(error, "allocate", file->name, (int64_t)size) : LQ_OK;
+}
+
 int lqi_file_size(const struct lqi_file *file, uint64_t *size_out)
 {
     struct lqi_io_stat stat;

@@ -28,7 +28,8 @@ struct lqi_io_stat {
 enum lqi_open_flags {
     LQI_OPEN_READ = 0,
     LQI_OPEN_WRITE = 1, /* read and write */
-    LQI_OPEN_NEW = 2    /* must not exist yet; implies WRITE */
+    LQI_OPEN_NEW = 2,   /* must not exist yet; implies WRITE */
+    LQI_OPEN_IN_PLACE = 4 /* with NEW: will be written in place through a map; no copy-on-write, please */
 };
 
 typedef int lqi_name_callback(void *context, const char *name); /* not 0 ends the listing, which is no error */
@@ -91,6 +92,7 @@ int lqi_file_write(const struct lqi_file *file, uint64_t offset, const void *dat
 int lqi_file_sync(const struct lqi_file *file);
 int lqi_file_truncate(const struct lqi_file *file, uint64_t size);
 int lqi_file_allocate(const struct lqi_file *file, uint64_t size); /* where nothing can be reserved, grows it */
+int lqi_file_back(const struct lqi_file *file, uint64_t from, uint64_t size); /* ... writes zeroes from `from` on: for maps */
 int lqi_file_size(const struct lqi_file *file, uint64_t *size_out);
 
 #endif

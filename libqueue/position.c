@@ -411,12 +411,22 @@ static int save_blocks(const struct lqi_position *position, const struct lqi_pos
     return LQ_OK;
 }
 
-int lqi_position_save_blocks(struct lqi_position *position, const struct lqi_position_entry *entry, uint64_t low, uint64_t high,
-                             struct lqi_position_sides *sides, lqi_word_get *word_of, void *context)
+/* The entry that follows: not in the slot of the one that was synced, however many came since. */
+static struct lqi_position_entry next_entry(const struct lqi_position *position, const struct lqi_position_entry *entry,
+                                            const struct lqi_position_sides *sides)
 {
     struct lqi_position_entry next = *entry;
 
     next.sequence = position->newest.sequence + 1;
+    if (sides && next.sequence % LQI_POSITION_ENTRIES == sides->epoch % LQI_POSITION_ENTRIES) next.sequence++;
+    return next;
+}
+
+int lqi_position_save_blocks(struct lqi_position *position, const struct lqi_position_entry *entry, uint64_t low, uint64_t high,
+                             struct lqi_position_sides *sides, lqi_word_get *word_of, void *context)
+{
+    struct lqi_position_entry next = next_entry(position, entry, sides);
+
     /* Not an assertion: these numbers come from shared memory, where anybody may have written. */
     if (!entry_makes_sense(&next, position->window))
         return lqi_fail(LQ_ECORRUPT, "%s: %" PRIu64 " settled and %" PRIu64 " delivered make no sense, not saved",
@@ -429,11 +439,10 @@ int lqi_position_save(struct lqi_position *position, const struct lqi_position_e
                       struct lqi_position_sides *sides, lqi_word_get *word_of, void *context)
 {
     uint8_t bytes[LQI_POSITION_ENTRY];
-    struct lqi_position_entry next = *entry;
+    struct lqi_position_entry next = next_entry(position, entry, sides);
 
     int err = lqi_position_save_blocks(position, entry, low, high, sides, word_of, context);
     if (err) return err;
-    next.sequence = position->newest.sequence + 1;
     entry_encode(bytes, &next, position->uuid);
     uint64_t slot = next.sequence % LQI_POSITION_ENTRIES;
     err = lqi_file_write(&position->file, LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY, bytes, sizeof bytes);

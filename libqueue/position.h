@@ -34,7 +34,7 @@
  *
  * No write is atomic, so what was synced is never written over before what replaces it is synced too: between two
  * syncs a block is written to the one side that was not its newest at the first of them. (An entry that is
- * torn leaves the one before it.) A block may thus be newer than the entry that counts; so it says of ids at or below
+ * torn leaves one before it: that of the last sync at the latest, whose slot is skipped until the next one.) A block may thus be newer than the entry that counts; so it says of ids at or below
  * its floor that they are settled, and not nothing. And after power loss ids may be given again that a block, newer than all
  * entries, calls settled: that is what incarnations are for.
  *
@@ -88,8 +88,9 @@ int lqi_position_open(struct lqi_position *position, const struct lqi_io *io, in
                       const uint8_t uuid[16], bool writable);
 void lqi_position_close(struct lqi_position *position);
 
-/* Which side of each block is the newest, and since which epoch; an epoch ends with each sync. For those who
- * save: `side` has block_count entries, (epoch << 1 | side), zero at first, filled by load; epochs begin at 1. */
+/* Which side of each block is the newest, and since which epoch. An epoch ends with each sync, and the next one is
+ * called by the sequence of the newest entry then: its slot is left alone until the next sync. For those who
+ * save: `side` has block_count entries, (epoch << 1 | side), zero at first, filled by load. */
 struct lqi_position_sides {
     uint64_t *side;
     uint64_t epoch;

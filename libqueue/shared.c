@@ -144,8 +144,8 @@ int lqi_shared_create(struct lqi_shared_map *map, const struct lqi_io *io, int d
     *map = (struct lqi_shared_map){.io = io, .file = LQI_FILE_NONE, .writable = true};
     int err = lqi_file_open(&map->file, io, dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_WRITE, 0);
     if (err == LQ_ENOTFOUND)
-        err = lqi_file_open(&map->file, io, dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_NEW, mode);
-    if (!err) err = lqi_file_allocate(&map->file, LQI_SHARED_HEAD + ring_size);
+        err = lqi_file_open(&map->file, io, dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_NEW | LQI_OPEN_IN_PLACE, mode);
+    if (!err) err = lqi_file_back(&map->file, 0, LQI_SHARED_HEAD + ring_size);
     if (!err) err = map_head(map, ring_size);
     if (!err) err = init_head(map, uuid, ring_size);
     if (err) lqi_shared_detach(map);
@@ -166,7 +166,7 @@ int lqi_region_make(struct lqi_shared_map *map, struct lqi_consumer_slot *consum
     uint64_t offset = atomic_load(&map->head->size);
 
     if (consumer->region_size >= size) return LQ_OK; /* left by a deleted consumer; its bytes are set by the caller */
-    int err = lqi_file_allocate(&map->file, offset + size);
+    int err = lqi_file_back(&map->file, offset, offset + size);
     if (err) return err;
     atomic_store(&map->head->size, offset + size);
     consumer->region_offset = offset;

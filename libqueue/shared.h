@@ -63,26 +63,33 @@ struct lqi_span {
     struct lqi_index_entry index[LQI_INDEX_MAX];
 };
 
+/* In groups on cache lines of their own: what the putter alone writes at each append, what readers then look at, and what
+ * hardly changes, must not drag each other from one CPU to another. */
 struct lqi_log_state {
+    _Alignas(64) struct lqi_lock append;
     _Atomic uint64_t turn;       /* tails[turn % 2] counts */
     struct lqi_tail tails[2];
-    struct lqi_span spans[2];
-    struct lqi_ring_state ring;
+
+    _Alignas(64) struct lqi_ring_state ring;
     _Atomic uint64_t append_span; /* = span of the committed tail, for readers */
     _Atomic uint64_t written;    /* in the files up to here */
     _Atomic uint64_t synced;     /* durable up to here */
     _Atomic uint64_t synced_id;  /* and every message up to this id */
     _Atomic uint64_t write_span; /* number of the span whose file is being written */
-    _Atomic uint64_t prepared;   /* number of a span for which an empty file is ready; 0 none */
-    _Atomic uint64_t last_group; /* records in the last group commit */
-    _Atomic uint64_t synced_records;
-    _Atomic uint64_t first_id;       /* the oldest message kept */
-    _Atomic uint64_t first_position; /* of its segment */
-    _Atomic uint64_t second_id;      /* first id of the second oldest segment; 0 when there is one */
-    struct lqi_lock append, write, sync, trim;
-    struct lqi_bell arrived;     /* rung when messages become visible or come back */
+
+    _Alignas(64) struct lqi_bell arrived; /* rung when messages become visible or come back */
     struct lqi_bell durable;     /* rung when `synced` has moved */
     struct lqi_bell room;        /* rung when segments were deleted */
+
+    _Alignas(64) struct lqi_lock write, sync, trim;
+    _Atomic uint64_t last_group; /* records in the last group commit */
+    _Atomic uint64_t synced_records;
+
+    _Alignas(64) _Atomic uint64_t first_id; /* the oldest message kept */
+    _Atomic uint64_t first_position; /* of its segment */
+    _Atomic uint64_t second_id;      /* first id of the second oldest segment; 0 when there is one */
+    _Atomic uint64_t prepared;   /* number of a span for which an empty file is ready; 0 none */
+    struct lqi_span spans[2];
 };
 
 struct lqi_handle_slot {
