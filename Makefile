@@ -108,7 +108,10 @@ $(BENCH): $(call OBJECTS,$(BENCH_SRC)) $(STATIC)
 # others with replay.c, which feeds it the kept inputs.
 FUZZ_MAIN := $(if $(filter fuzz,$(VARIANT)),,$(BUILD)/fuzz/replay.o)
 $(call PROGRAMS,$(FUZZ_SRC)): $(BUILD)/%: $(BUILD)/%.o $(FUZZ_MAIN) $(STATIC)
-	$(call SHOW,LINK) $(LINK) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) -o $@ $^ $(LIBS)
+	$(call SHOW,LINK) $(LINK) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+
+# The parts of lq that read what people type.
+$(BUILD)/fuzz/fuzz_cli: $(patsubst %,$(BUILD)/cli/%.o,base64 human json_read out parse report utf8)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

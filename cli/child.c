@@ -38,7 +38,8 @@ static void set_environment(const char *queue, const char *consumer, const lq_me
     set_number("LQ_ATTEMPTS", message->attempts);
     set_number("LQ_SIZE", message->size);
     unsetenv("LQ_KEY");
-    if (message->key_size && !memchr(message->key, '\0', message->key_size)) key = strndup(message->key, message->key_size);
+    if (message->key_size && !memchr(message->key, '\0', message->key_size))
+        key = strndup(message->key, message->key_size);
     if (key) setenv("LQ_KEY", key, 1);
     free(key);
 }

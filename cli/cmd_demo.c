@@ -233,9 +233,9 @@ static bool act_kill_writer(struct demo *demo)
         stop_sleep_us(WRITER_LIFE_US);
         fine = writer > 0 && waitpid(writer, NULL, WNOHANG) == 0; /* it has not failed by itself */
         if (fine) kill_9(writer);
-        if (!claim(demo, fine, "killed after %s was accepted", human_count(demo->notebook->accepted).text)) return false;
+        fine = claim(demo, fine, "killed after %s was accepted", human_count(demo->notebook->accepted).text);
     }
-    demo->accepted = demo->notebook->accepted;
+    if (!fine) return false;
     if (!works(demo, "cannot open after the crash", lq_open(demo->queue, NULL, &queue))) return false;
     works(demo, "cannot look", lq_get_stats(queue, &stats));
     works(demo, "cannot close", lq_close(queue));
@@ -367,7 +367,8 @@ static int run(struct args *args)
     if (nftw(demo.dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0)
         demo.end = end_worse(demo.end, report_errno(demo.dir, "cannot remove"));
     if (stop_asked()) return END_NO;
-    if (demo.end == END_DONE) say("\nAll of it was checked, in %s. Next: lq help", human_span(steady_time_us() - start_us).text);
+    if (demo.end == END_DONE)
+        say("\nAll of it was checked, in %s. Next: lq help", human_span(steady_time_us() - start_us).text);
     return demo.end;
 }
 
@@ -376,7 +377,7 @@ const struct verb verb_demo = {
     .synopsis = "demo",
     .summary = "see it work, crash and recover, in a temporary directory",
     .examples = "  lq demo\n",
-    .about = "Puts, consumes with three processes, kills a consumer and a writer with kill -9, recovers, verifies,\n"
-             "and flips a bit. What it says it has checked; it ends with 0 only if all of it was true.\n",
+    .about = "Puts, consumes with three processes, kills a consumer and a writer with kill -9, recovers,\n"
+             "verifies, and flips a bit. What it says it has checked; it ends with 0 only if all of it was true.\n",
     .run = run,
 };

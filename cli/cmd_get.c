@@ -34,7 +34,7 @@ static const struct flag get_flags[] = {
     {"all", 'a', NULL, "until the queue is empty"},
     {"wait", 'w', "TIME", "when there is nothing, wait so long for the next one (not at all)"},
     {"follow", 'f', NULL, "never end: wait for ever"},
-    {"start", FLAG_START, "POS", "where a new consumer begins (begin): begin, end, N, -N, @TIME, CONSUMER"},
+    {"start", FLAG_START, "POS", "where a new consumer begins (begin):\nbegin, end, N, -N, @TIME or a consumer's name"},
     {"no-create", FLAG_NO_CREATE, NULL, "fail when there is no such consumer"},
     {NULL, 0, NULL, NULL},
 };
@@ -143,7 +143,8 @@ static int take(struct get *get, size_t max, size_t *count_out)
         int code;
 
         if (left_ms < 0) left_ms = 0;
-        code = lq_get_batch(get->consumer, get->held, max, count_out, left_ms < STOP_SLICE_MS ? left_ms : STOP_SLICE_MS);
+        if (left_ms > STOP_SLICE_MS) left_ms = STOP_SLICE_MS;
+        code = lq_get_batch(get->consumer, get->held, max, count_out, left_ms);
         if (code == LQ_ECORRUPT) {
             /* Said once; the next call is behind it. */
             get->end = end_worse(get->end, report_code(get->name, "messages are lost", code));
@@ -235,7 +236,8 @@ static int run(struct args *args)
 
     stop_watch();
     end = join(&get);
-    if (end == END_DONE) end = end_worse(take_all(&get), get.end);
+    if (end == END_DONE) end = take_all(&get);
+    end = end_worse(end, get.end);
     code = lq_consumer_close(get.consumer);
     if (code != LQ_OK) end = end_worse(end, report_code(get.name, "cannot leave", code));
     return locate_close(get.queue, get.name, end);

@@ -164,10 +164,11 @@ const struct verb verb_ls = {
     .summary = "the queues below a directory",
     .examples = "  lq ls /var/spool/queues\n"
                 "  lq ls --json | jq 'select(.ready > 1000)'\n",
-    .about = "READY: messages that wait for the consumer that is farthest behind (without a consumer, all\n"
-             "that is kept). UNACKED: handed out, not settled. OLDEST: age of the oldest message that some\n"
-             "consumer has not settled. State: idle (nobody has it open to write), running, stalled (running, but\n"
-             "a consumer with messages has no member), damaged, poisoned (a sync has failed). Looks 4 levels deep.\n",
+    .about = "READY: messages that wait for the consumer that is farthest behind (without a consumer,\n"
+             "all that is kept). UNACKED: handed out, not settled. OLDEST: age of the oldest message that\n"
+             "some consumer has not settled. State: idle (nobody has it open to write), running, stalled\n"
+             "(running, but a consumer with messages has no member), damaged, poisoned (a sync has\n"
+             "failed). Looks 4 levels deep.\n",
     .groups = groups,
     .run = run,
 };

@@ -34,7 +34,7 @@ static const struct flag put_flags[] = {
     {"json", FLAG_JSON, NULL, "standard input: an object per line, as cat --json writes it"},
     {"key", 'k', "KEY", "key of the messages"},
     {"headers", FLAG_HEADERS, "TEXT", "headers of the messages: bytes that lq does not look into"},
-    {"batch", FLAG_BATCH, "N", "at most N messages in a batch, which is in whole or not at all (256)"},
+    {"batch", FLAG_BATCH, "N", "at most N messages in a batch (256), which is in whole or not at all"},
     {"ids", FLAG_IDS, NULL, "print the ids, each once its message is durable (slower)"},
     {"wait", FLAG_WAIT, "TIME", "how long to wait for room in a full queue that blocks (for ever)"},
     {NULL, 0, NULL, NULL},
@@ -184,7 +184,8 @@ static int put_input(struct put *put)
     int end = END_DONE;
 
     put->paced = total == 0;
-    if (isatty(STDIN_FILENO) && isatty(STDERR_FILENO)) fputs("lq: reading messages, one per line; Ctrl-D ends\n", stderr);
+    if (isatty(STDIN_FILENO) && isatty(STDERR_FILENO))
+        fputs("lq: reading messages, one per line; Ctrl-D ends\n", stderr);
     /* Base64 and escapes make JSON longer than what is in it. */
     if (!input_init(&put->input, put->delimiter, put->feed.message_size_max * (put->json ? 6 : 1)))
         return report_code(put->name, "cannot read standard input", LQ_ENOMEM);

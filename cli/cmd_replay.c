@@ -95,6 +95,12 @@ static void read_flags(struct replay *replay, struct args *args)
     range_check(&replay->range);
 }
 
+static int tell(const struct replay *replay, int code)
+{
+    if (code == LQ_TIMEOUT && stop_asked()) return END_NO; /* it was waiting for room */
+    return report_code(replay->to_name, "cannot put", code);
+}
+
 /* Everything so far to where it belongs. */
 static int flush(struct replay *replay)
 {
@@ -106,7 +112,7 @@ static int flush(struct replay *replay)
     }
     code = feed_flush(&replay->feed);
     if (code == LQ_OK) code = feed_sync_sometimes(&replay->feed);
-    return code == LQ_OK ? END_DONE : report_code(replay->to_name, "cannot put", code);
+    return code == LQ_OK ? END_DONE : tell(replay, code);
 }
 
 /* Waits until it is this message's turn; what came before is not held back meanwhile. */
@@ -133,7 +139,7 @@ static int pass_on(struct replay *replay, const lq_message *message)
 
     if (replay->to_output) print_message(&replay->print, message);
     else code = feed_add(&replay->feed, message);
-    if (code != LQ_OK) return report_code(replay->to_name, "cannot put", code);
+    if (code != LQ_OK) return tell(replay, code);
     replay->done++;
     replay->bytes += message->size;
     if (replay->done % LOOK_EVERY == 0)
@@ -154,7 +160,8 @@ static int copy(struct replay *replay)
         if (end == END_DONE && !stop_asked()) end = pass_on(replay, &message);
     }
     progress_end(&replay->progress);
-    return end_worse(flush(replay), end_worse(end, replay->range.end));
+    end = end_worse(end, flush(replay));
+    return end_worse(end, replay->range.end);
 }
 
 static int copy_to_queue(struct replay *replay, const struct args *args)

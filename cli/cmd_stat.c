@@ -79,7 +79,8 @@ static void show_contents(const struct view *view)
         line("oldest", "%s, %s ago", human_time(stats->first_time_us).text,
              human_span(now_us - stats->first_time_us).text);
     if (stats->last_time_us)
-        line("newest", "%s, %s ago", human_time(stats->last_time_us).text, human_span(now_us - stats->last_time_us).text);
+        line("newest", "%s, %s ago", human_time(stats->last_time_us).text,
+             human_span(now_us - stats->last_time_us).text);
     line("log", "put up to %s, in files up to %s, durable up to %s", human_count(stats->appended).text,
          human_count(stats->written).text, human_count(stats->synced).text);
 }
@@ -91,7 +92,8 @@ static void show_health(const struct view *view)
     if (stats->poisoned) line("poisoned", "a sync has failed: what is durable is unknown until all have closed it");
     if (stats->damage) line("damage", "%s place%s met", human_count(stats->damage).text, stats->damage == 1 ? "" : "s");
     if (stats->recovered_bytes)
-        line("recovery", "%s dropped as a torn tail, not durable before the crash", human_size(stats->recovered_bytes).text);
+        line("recovery", "%s dropped as a torn tail, not durable before the crash",
+             human_size(stats->recovered_bytes).text);
     if (stats->recovered_messages)
         line("recovery", "%s message%s of dead processes saved", human_count(stats->recovered_messages).text,
              stats->recovered_messages == 1 ? "" : "s");
@@ -101,15 +103,16 @@ static void show_options(const lq_stats *stats)
 {
     char interval[64] = "", size[64] = "no limit of size", age[64] = "no limit of age", packed[32] = "none";
 
-    if (stats->sync == LQ_SYNC_INTERVAL) snprintf(interval, sizeof interval, ", %" PRIu32 " ms", stats->sync_interval_ms);
-    if (stats->size_max) snprintf(size, sizeof size, "at most %s", human_size(stats->size_max).text);
+    if (stats->sync == LQ_SYNC_INTERVAL)
+        snprintf(interval, sizeof interval, ", %" PRIu32 " ms", stats->sync_interval_ms);
+    if (stats->size_max) snprintf(size, sizeof size, "at most %s", human_capacity(stats->size_max).text);
     if (stats->age_max_ms) snprintf(age, sizeof age, "at most %s old", human_span(stats->age_max_ms * 1000).text);
     if (stats->compression) snprintf(packed, sizeof packed, "level %d", stats->compression);
     line("sync", "%s%s", sync_name(stats->sync), interval);
     line("retention", "%s, %s, %s; when full: %s", retention_name(stats->retention), size, age, full_name(stats->full));
     line("made with", "segments of %s, ring of %s, messages up to %s, compression %s, format %" PRIu32,
-         human_size(stats->segment_size).text, human_size(stats->ring_size).text,
-         human_size(stats->message_size_max).text, packed, stats->format);
+         human_capacity(stats->segment_size).text, human_capacity(stats->ring_size).text,
+         human_capacity(stats->message_size_max).text, packed, stats->format);
 }
 
 static void show_holders(const struct view *view)

@@ -40,6 +40,20 @@ human human_size(uint64_t bytes)
     return out;
 }
 
+human human_capacity(uint64_t bytes)
+{
+    static const char units[] = "\0kMGT";
+    human out = {""};
+    size_t unit = 0;
+
+    while (bytes && bytes % 1024 == 0 && unit + 2 < sizeof units) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(out.text, sizeof out.text, "%" PRIu64 "%.1s", bytes, units + unit);
+    return out;
+}
+
 human human_span(int64_t microseconds)
 {
     human out = {""};

@@ -108,7 +108,8 @@ static bool read_string(struct cursor *json, char **bytes_out, size_t *size_out)
     for (;;) {
         char *plain = json->at;
 
-        while (json->at < json->end && *json->at != '"' && *json->at != '\\' && (unsigned char)*json->at >= 0x20) json->at++;
+        while (json->at < json->end && *json->at != '"' && *json->at != '\\' && (unsigned char)*json->at >= 0x20)
+            json->at++;
         if (to != plain) memmove(to, plain, (size_t)(json->at - plain));
         to += json->at - plain;
         if (json->at == json->end) return fail(json, "the string does not end", json->at);

@@ -13,7 +13,7 @@ enum {
 };
 
 const struct flag make_flags[] = {
-    {"no-create", FLAG_NO_CREATE, NULL, "fail when there is no such queue. The rest is for a queue that is made:"},
+    {"no-create", FLAG_NO_CREATE, NULL, "fail when there is no such queue\nThe rest is for a queue that is made:"},
     {"sync", FLAG_SYNC, "WHEN", "always (default), interval or never"},
     {"sync-interval", FLAG_SYNC_INTERVAL, "TIME", "with interval: 100ms"},
     {"retention", FLAG_RETENTION, "WHAT", "delete what is: consumed (default), beyond the limits, both"},
@@ -62,7 +62,9 @@ bool make_flag(lq_options *options, int flag, const char *value)
     case FLAG_NO_CREATE: options->flags |= LQ_NO_CREATE; break;
     case FLAG_SYNC: options->sync = LQ_SYNC_ALWAYS + parse_choice_flag("--sync", value, syncs); break;
     case FLAG_SYNC_INTERVAL: options->sync_interval_ms = parse_interval(value); break;
-    case FLAG_RETENTION: options->retention = LQ_RETAIN_CONSUMED + parse_choice_flag("--retention", value, retentions); break;
+    case FLAG_RETENTION:
+        options->retention = LQ_RETAIN_CONSUMED + parse_choice_flag("--retention", value, retentions);
+        break;
     case FLAG_SIZE_MAX: options->size_max = parse_size_flag("--size-max", value); break;
     case FLAG_AGE_MAX: options->age_max_ms = parse_ms("--age-max", value); break;
     case FLAG_FULL: options->full = LQ_FULL_REJECT + parse_choice_flag("--full", value, fulls); break;

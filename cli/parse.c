@@ -77,7 +77,7 @@ bool parse_span(const char *text, int64_t *span_us_out)
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         if (strcmp(rest, units[i].unit) != 0) continue;
         value *= units[i].us;
-        if (value >= 9.2e18) return false;
+        if (value > 1e17) return false; /* 3,000 years: so that it can be added to any time */
         *span_us_out = (int64_t)value;
         return true;
     }

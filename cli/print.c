@@ -143,7 +143,8 @@ static void print_hex(const lq_message *message)
             out_char(' ');
         }
         out_text(" |");
-        for (size_t i = 0; i < count; i++) out_char(body[at + i] >= 0x20 && body[at + i] < 0x7f ? (char)body[at + i] : '.');
+        for (const unsigned char *byte = body + at; byte < body + at + count; byte++)
+            out_char(*byte >= 0x20 && *byte < 0x7f ? (char)*byte : '.');
         out_text("|\n");
     }
 }

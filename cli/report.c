@@ -70,7 +70,7 @@ static void hint_for_code(const char *queue, int code)
     switch (code) {
     case LQ_EMISMATCH: hint("lq stat %s shows the options that it was made with", queue); break;
     case LQ_ENOTQUEUE: hint("lq ls DIRECTORY lists the queues below a directory"); break;
-    case LQ_EPOISONED: hint("when the disk is well again, end all processes that use the queue and start them anew"); break;
+    case LQ_EPOISONED: hint("when the disk is well, end all processes that use the queue and start them anew"); break;
     case LQ_ECORRUPT: hint("lq verify %s says what is damaged and what is lost", queue); break;
     case LQ_EFULL: hint("lq stat %s shows which consumer holds back the deletion of old messages", queue); break;
     case LQ_ENAME: hint("a name is 1 to %d of A-Z a-z 0-9 . _ - and does not begin with . or -", LQ_NAME_MAX); break;

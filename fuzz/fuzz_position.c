@@ -1,5 +1,5 @@
 /* An offset file: a good one of a few blocks, which the input writes over (fuzz_support.h), or, if it is large
- * enough, the input itself. It is opened, loaded, saved to and loaded again; as it is,
+ * enough, the input itself. It is opened, loaded, given a new incarnation, saved to and loaded again; as it is,
  * and with all checksums mended. */
 #include "bytes.h"
 #include "checksum.h"
@@ -7,7 +7,7 @@
 #include "position.h"
 
 enum { COPY = 512, WINDOW = 300, BLOCKS = WINDOW / LQI_POSITION_BLOCK_WORDS + 2 };
-enum { FILE_SIZE = LQI_POSITION_BLOCKS_AT + BLOCKS * LQI_POSITION_BLOCK };
+enum { SIDE_SIZE = BLOCKS * LQI_POSITION_BLOCK, FILE_SIZE = LQI_POSITION_BLOCKS_AT + 2 * SIDE_SIZE };
 
 struct words {
     const struct lqi_position_entry *entry;
@@ -38,21 +38,45 @@ static void take_own_word(void *context, uint64_t id, uint32_t word)
     CHECK(word == word_of(context, id));
 }
 
-/* Moves on by some, and looks whether exactly that comes back. */
-static void save_and_load(struct lqi_position *position, uint64_t step)
+/* Exactly the words of the newest window come back. */
+static void load_own(struct lqi_position *position)
+{
+    struct words words = {.entry = &position->newest};
+    uint64_t expected = 0;
+    uint32_t damaged;
+
+    CHECK(lqi_position_load(position, take_own_word, &words, NULL, &damaged) == LQ_OK && damaged == 0);
+    for (uint64_t id = position->newest.floor + 1; id <= position->newest.delivered; id++)
+        expected += word_of(&words, id) != 0;
+    CHECK(words.count == expected);
+}
+
+static void save(struct lqi_position *position, const struct lqi_position_entry *entry, struct lqi_position_sides *sides)
+{
+    struct words words = {.entry = entry};
+    uint64_t before = position->newest.sequence;
+
+    CHECK(lqi_position_save(position, entry, entry->floor + 1, entry->delivered, sides, word_of, &words) == LQ_OK);
+    CHECK(position->newest.sequence > before && position->newest.sequence <= before + 2);
+    CHECK(position->newest.sequence % LQI_POSITION_ENTRIES != sides->epoch % LQI_POSITION_ENTRIES);
+    load_own(position);
+}
+
+/* Comes to life with what was loaded, as a new incarnation; then moves on by some, within an epoch and in the next. */
+static void save_and_load(struct lqi_position *position, struct lqi_position_sides *sides, uint64_t step)
 {
     struct lqi_position_entry entry = position->newest;
-    uint32_t damaged;
-    uint64_t expected = 0;
 
-    if (entry.delivered > INT64_MAX / 2 || entry.sequence == UINT64_MAX) return;
-    entry.delivered += step % position->window;
-    if (entry.delivered - entry.floor > position->window) entry.floor = entry.delivered - position->window;
-    struct words words = {.entry = &entry};
-    CHECK(lqi_position_save(position, &entry, entry.floor + 1, entry.delivered, word_of, &words) == LQ_OK);
-    CHECK(lqi_position_load(position, take_own_word, &words, &damaged) == LQ_OK && damaged == 0);
-    for (uint64_t id = entry.floor + 1; id <= entry.delivered; id++) expected += word_of(&words, id) != 0;
-    CHECK(words.count == expected);
+    if (entry.delivered > INT64_MAX / 2 || entry.sequence > UINT64_MAX - 8) return;
+    entry.incarnation++;
+    sides->epoch = entry.sequence;
+    save(position, &entry, sides);
+    for (int i = 0; i < 3; i++) {
+        if (i != 1) sides->epoch = position->newest.sequence;
+        entry.delivered += step % position->window;
+        if (entry.delivered - entry.floor > position->window) entry.floor = entry.delivered - position->window;
+        save(position, &entry, sides);
+    }
 }
 
 static void look(uint8_t *bytes, size_t size, uint64_t step)
@@ -75,13 +99,18 @@ static void look(uint8_t *bytes, size_t size, uint64_t step)
     CHECK(newest->sequence >= 1 && newest->floor <= newest->delivered && newest->delivered - newest->floor <= position.window);
     CHECK(position.damaged_entries < LQI_POSITION_ENTRIES);
     struct words words = {.entry = newest};
-    CHECK(lqi_position_load(&position, take_word, &words, &damaged) == LQ_OK);
+    struct lqi_position_sides sides = {calloc(position.block_count, sizeof *sides.side), 0};
+    CHECK(sides.side != NULL);
+    CHECK(lqi_position_load(&position, take_word, &words, &sides, &damaged) == LQ_OK);
     CHECK(words.count <= position.window && damaged <= position.block_count);
-    save_and_load(&position, step);
+    for (uint32_t i = 0; i < position.block_count; i++) CHECK(sides.side[i] <= 1);
+    save_and_load(&position, &sides, step);
+    free(sides.side);
 
     struct lqi_position again;
     CHECK(lqi_position_open(&again, &file.io, 0, name, position.uuid, false) == LQ_OK);
     CHECK(again.newest.sequence == newest->sequence && again.newest.delivered == newest->delivered);
+    CHECK(again.newest.incarnation == newest->incarnation);
     lqi_position_close(&again);
     lqi_position_close(&position);
 }
@@ -89,7 +118,7 @@ static void look(uint8_t *bytes, size_t size, uint64_t step)
 static void mend(uint8_t *bytes, size_t size)
 {
     static const uint8_t magic[8] = "LQpos\r\n";
-    uint64_t seed = lqi_get64(bytes + 24);
+    uint64_t seed = lqi_get64(bytes + 24), newest = 0, incarnation = 0;
 
     memcpy(bytes, magic, 8);
     lqi_put64(bytes + 504, lqi_checksum(bytes, 504));
@@ -97,9 +126,12 @@ static void mend(uint8_t *bytes, size_t size)
     for (int i = 0; i < LQI_POSITION_ENTRIES; i++) {
         uint8_t *entry = bytes + LQI_POSITION_ENTRIES_AT + i * LQI_POSITION_ENTRY;
         if (lqi_get64(entry)) lqi_put64(entry + 56, lqi_checksum_at(entry, 56, seed));
+        if (lqi_get64(entry) <= newest) continue;
+        newest = lqi_get64(entry);
+        incarnation = lqi_get64(entry + 24);
     }
     for (size_t at = LQI_POSITION_BLOCKS_AT; at + LQI_POSITION_BLOCK <= size; at += LQI_POSITION_BLOCK)
-        lqi_put64(bytes + at + 8, lqi_checksum_at(bytes + at + 16, 496, lqi_get64(bytes + at) ^ seed));
+        lqi_put64(bytes + at + 8, lqi_checksum_at(bytes + at + 16, 496, lqi_get64(bytes + at) ^ seed ^ incarnation));
 }
 
 /* A consumer "c" that was handed 200 to 400 and settled some. */
@@ -117,9 +149,12 @@ static void good_file(uint8_t *bytes)
     lqi_put64(entry + 8, 200);
     lqi_put64(entry + 16, 400);
     for (unsigned number = 1; number <= 3; number++) {
-        uint8_t *block = bytes + LQI_POSITION_BLOCKS_AT + number * LQI_POSITION_BLOCK;
-        lqi_put64(block, number * LQI_POSITION_BLOCK_WORDS);
-        for (unsigned i = 0; i < LQI_POSITION_BLOCK_WORDS; i += 3) block[16 + i * 4] = 1;
+        for (unsigned side = 0; side < (number == 3 ? 1 : 2); side++) {
+            uint8_t *block = bytes + LQI_POSITION_BLOCKS_AT + side * SIDE_SIZE + number * LQI_POSITION_BLOCK;
+            lqi_put64(block, number * LQI_POSITION_BLOCK_WORDS);
+            block[16] = side == number % 2; /* the sequence: 1 is the newer */
+            for (unsigned i = 0; i < LQI_POSITION_BLOCK_WORDS; i += 3) block[24 + i * 4] = 1;
+        }
     }
     mend(bytes, FILE_SIZE);
 }

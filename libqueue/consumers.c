@@ -77,18 +77,22 @@ int lqi_consumer_save(const struct lqi_consumers *consumers, struct lqi_consumer
     return save_as(consumer, region, position, durable, durable_id, consumers->log->io->wall_us(consumers->log->io));
 }
 
+static int sync_or_poison(struct lqi_log *log, const struct lqi_file *file)
+{
+    if (lqi_file_sync(file) == LQ_OK) return LQ_OK;
+    lqi_poison(log);
+    return lqi_fail(LQ_EPOISONED, "%s; the queue is poisoned now", lq_error_text());
+}
+
 int lqi_consumer_save_durably(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
                               struct lqi_region *region, struct lqi_position *position)
 {
     int err = atomic_load(&consumer->unsaved) ? lqi_consumer_save(consumers, consumer, region, position) : LQ_OK;
     if (!err && lqi_poisoned(consumers->log)) err = lqi_fail(LQ_EPOISONED, "the queue is poisoned: a sync has failed");
     if (err) return err;
-    err = lqi_file_sync(&position->file);
-    if (err) {
-        lqi_poison(consumers->log);
-        return lqi_fail(LQ_EPOISONED, "%s; the queue is poisoned now", lq_error_text());
-    }
-    consumer->epoch++;
+    err = sync_or_poison(consumers->log, &position->file);
+    if (err) return err;
+    consumer->epoch = consumer->sequence;
     atomic_store(&consumer->unsynced, 0);
     return LQ_OK;
 }
@@ -152,7 +156,7 @@ static int settle_sides(struct lqi_position *position, struct lqi_consumer_slot 
 {
     struct lqi_position_sides sides = {lqi_region_sides(region, consumer->window), 0};
     memset(sides.side, 0, position->block_count * sizeof *sides.side);
-    consumer->epoch = 1;
+    consumer->epoch = position->newest.sequence;
     int err = lqi_file_sync(&position->file);
     return err ? err : lqi_position_load(position, ignore_word, NULL, &sides, NULL);
 }
@@ -169,7 +173,8 @@ static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], 
     if (err) return err == LQ_ENOTFOUND || err == LQ_ECORRUPT || err == LQ_EVERSION ? LQ_OK : err; /* told when it is opened */
     if (makes_sense(consumer, &position, next_id) && lqi_region_map(old, consumer, &region) == LQ_OK) {
         lqi_consumer_mend(consumer, region); /* the window counts as changed, all of it */
-        consumer->sequence = position.newest.sequence;
+        /* Who died in the middle of a save may have left blocks for the next one. */
+        consumer->sequence = position.newest.sequence + 1;
         consumer->incarnation = position.newest.incarnation;
         err = settle_sides(&position, consumer, region);
         if (!err) err = save_as(consumer, region, &position, position.newest.durable, position.newest.durable_id, io->wall_us(io));
@@ -223,8 +228,8 @@ static int clamp(struct lqi_consumer_slot *consumer, struct lqi_position *positi
 static int load_one(const struct lqi_consumers *consumers, const char *name, struct lqi_consumer_slot *consumer)
 {
     const struct lqi_log_state *state = consumers->log->state;
-    const struct lqi_tail *tail = &state->tails[atomic_load(&state->turn) & 1];
     struct lqi_position position;
+    struct lqi_tail tail;
     uint64_t settled = 0;
 
     memcpy(consumer->name, name, strlen(name) + 1);
@@ -243,10 +248,11 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     consumer->incarnation = position.newest.incarnation;
     consumer->saved_us = position.newest.time_us;
     atomic_store(&consumer->next_position, LQI_POSITION_UNKNOWN);
-    consumer->epoch = 1;
+    consumer->epoch = position.newest.sequence;
     /* What is there may be in the page cache only, and is about to be built on. */
     err = lqi_file_sync(&position.file);
-    if (!err) err = clamp(consumer, &position, tail->next_id - 1, atomic_load(&state->first_id));
+    if (!err) err = lqi_log_tail(consumers->log, &tail);
+    if (!err) err = clamp(consumer, &position, tail.next_id - 1, atomic_load(&state->first_id));
     if (!err) err = lqi_position_load(&position, count_settled, &settled, NULL, NULL);
     atomic_store(&consumer->returned, lqi_delivered(consumer) - lqi_floor(consumer) - settled);
     lqi_position_close(&position);
@@ -286,7 +292,7 @@ static int fill_region(const struct lqi_consumers *consumers, struct lqi_consume
 {
     struct lqi_position_sides sides = {lqi_region_sides(region, consumer->window), 0};
     struct words words = {consumer, region};
-    const struct lqi_log *log = consumers->log;
+    struct lqi_log *log = consumers->log;
 
     memset(region, 0, lqi_region_size(consumer->window));
     for (uint32_t i = 0; i < consumer->window; i++) region->slots[i].position = LQI_POSITION_UNKNOWN;
@@ -301,13 +307,13 @@ static int fill_region(const struct lqi_consumers *consumers, struct lqi_consume
                                        .incarnation = consumer->incarnation};
     sides.epoch = consumer->epoch;
     err = lqi_position_save_blocks(position, &entry, 1, UINT64_MAX, &sides, word_of, &words);
-    if (!err) err = lqi_file_sync(&position->file);
+    if (!err) err = sync_or_poison(log, &position->file);
     if (err) return err;
     consumer->dirty_low = UINT64_MAX;
     consumer->dirty_high = 0;
     err = lqi_consumer_save(consumers, consumer, region, position);
-    if (!err) err = lqi_file_sync(&position->file);
-    if (!err) consumer->epoch++;
+    if (!err) err = sync_or_poison(log, &position->file);
+    if (!err) consumer->epoch = consumer->sequence;
     return err;
 }
 

@@ -97,6 +97,7 @@ int lqi_fail_errno(int error, const char *doing, const char *file, int64_t offse
 
     /* The GNU strerror_r may return a static text instead of filling ours. */
     const char *reason = strerror_r(error, why, sizeof why);
-    if (offset < 0) return lqi_fail(code, "%s %s: %s", doing, file, reason);
-    return lqi_fail(code, "%s %s at byte %" PRId64 ": %s", doing, file, offset, reason);
+    /* A path may be longer than the text: the reason must not be what is cut off. */
+    if (offset < 0) return lqi_fail(code, "%s %.300s: %s", doing, file, reason);
+    return lqi_fail(code, "%s %.300s at byte %" PRId64 ": %s", doing, file, offset, reason);
 }

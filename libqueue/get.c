@@ -152,13 +152,16 @@ static int find_again(lq_consumer *consumer, const struct lqi_grant *grant, uint
     struct lqi_scan *again = &consumer->again;
     int err = grant->position == LQI_POSITION_UNKNOWN ? lqi_scan_seek_id(again, grant->id)
                                                       : lqi_scan_seek_hint(again, grant->position, grant->id, visible);
+    bool hole = err == LQI_HOLE;
     while (!err) {
         err = lqi_scan_next(again, visible);
         /* Damage on the way there, which is others': the message itself may be as good as ever. */
         if (err != LQI_HOLE || again->next_id > grant->id) break;
         err = LQ_OK;
+        hole = true;
     }
-    return err;
+    /* A hole up to the very end, of which nobody knows what it has swallowed: the message was in it. */
+    return err == LQ_EMPTY && hole && again->position >= visible ? LQI_HOLE : err;
 }
 
 /* What was leased cannot be read: given back as if it had not been handed out. */
@@ -291,8 +294,11 @@ void lqi_help_visibility(lq_queue *queue)
 {
     const struct lqi_log_state *state = queue->log.state;
     if (queue->log.options.sync != LQ_SYNC_ALWAYS || lqi_poisoned(&queue->log)) return;
-    if (atomic_load(&state->synced) < atomic_load(&state->ring.appended) && lqi_log_is_idle(&queue->log))
-        (void)lqi_commit_all(&queue->log);
+    if (atomic_load(&state->synced) >= atomic_load(&state->ring.appended)) return;
+    /* Whoever holds a lock is at it, or was stopped: no reason to wait for him here. */
+    lqi_lock_impatiently(true);
+    (void)lqi_commit_all(&queue->log);
+    lqi_lock_impatiently(false);
 }
 
 static bool spin(const lq_consumer *consumer, int64_t deadline)
@@ -398,6 +404,7 @@ static int join_consumer(lq_consumer *consumer, const char *name)
     if (atomic_load(&slot->state) != LQI_CONSUMER_USED || !slot->region_ready || strcmp(slot->name, name) != 0)
         err = DELETED_MEANWHILE;
     if (!err) err = lqi_region_map(&queue->map, slot, &consumer->member.region);
+    consumer->member.window = slot->window;
     if (!err) err = lqi_position_open(&consumer->position, queue->io, queue->consumers_dir, name, queue->meta.uuid, true);
     if (!err) err = lqi_member_join(&consumer->member);
     lqi_consumer_unlock(slot);
@@ -411,7 +418,7 @@ static void free_consumer(lq_consumer *consumer)
     lqi_scan_release(&consumer->ahead);
     lqi_scan_release(&consumer->again);
     lqi_position_close(&consumer->position);
-    if (consumer->member.region) lqi_region_unmap(&consumer->queue->map, consumer->member.region, consumer->slot->window);
+    if (consumer->member.region) lqi_region_unmap(&consumer->queue->map, consumer->member.region, consumer->member.window);
     atomic_fetch_sub(&consumer->queue->users, 1);
     free(consumer);
 }

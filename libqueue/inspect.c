@@ -7,6 +7,8 @@
 #include "bytes.h"
 #include "view.h"
 
+#define CONFIRM_TRIES 3
+#define CONFIRM_US 2000
 #define RO_POLL_US 20000 /* a read-only handle may not raise the flag of a bell: it looks now and then */
 
 struct lq_reader {
@@ -88,6 +90,24 @@ static bool deleted_meanwhile(const lq_reader *reader)
            lqi_trim_load(&queue->meta_file, queue->meta.uuid, &trim) == LQ_OK && hole->first_id + hole->count <= trim.first_id;
 }
 
+/* A read-only handle holds nobody off, not even one who sets `shared` up anew under its eyes. What looks like damage
+ * must look so again and again before it is called that. */
+static int scan_next(lq_reader *reader)
+{
+    struct lqi_scan *scan = &reader->scan;
+    uint64_t position = scan->position, id = scan->next_id;
+    _Atomic uint32_t nobody = 0;
+
+    for (int tries = 0;; tries++) {
+        int err = lqi_scan_next(scan, lqi_log_visible(&reader->view.log));
+        if (err != LQI_HOLE || scan->hole.trimmed || !lqi_view_read_only(&reader->view) || tries == CONFIRM_TRIES) return err;
+        lqi_wait(&nobody, 0, lqi_now_us() + CONFIRM_US);
+        err = lqi_view_refresh(&reader->view);
+        if (err) return err;
+        lqi_scan_restart(scan, position, id);
+    }
+}
+
 /* The next record; steps over what retention deleted, stops at damage. */
 static int next_record(lq_reader *reader)
 {
@@ -95,7 +115,7 @@ static int next_record(lq_reader *reader)
 
     reader->payload_id = 0;
     for (;;) {
-        int err = lqi_scan_next(scan, lqi_log_visible(&reader->view.log));
+        int err = scan_next(reader);
         if (err == LQI_HOLE && (scan->hole.trimmed || deleted_meanwhile(reader))) continue;
         if (err == LQI_HOLE) {
             reader->damaged = true;
@@ -220,7 +240,7 @@ static struct lqi_tail peek_tail(const struct lqi_log_state *state)
     struct lqi_tail tail;
     for (int tries = 0; tries < 1000; tries++) {
         uint64_t turn = atomic_load_explicit(&state->turn, memory_order_acquire);
-        tail = *(const volatile struct lqi_tail *)&state->tails[turn & 1];
+        lqi_tail_copy(&tail, &state->tails[turn & 1]);
         atomic_thread_fence(memory_order_acquire);
         if (atomic_load_explicit(&state->turn, memory_order_relaxed) == turn) break;
     }

@@ -58,7 +58,7 @@ static void commit(struct lqi_log *log, const struct lqi_tail *next)
     struct lqi_log_state *state = log->state;
     uint64_t turn = atomic_load_explicit(&state->turn, memory_order_relaxed);
 
-    state->tails[(turn + 1) & 1] = *next;
+    lqi_tail_copy(&state->tails[(turn + 1) & 1], next);
     atomic_store_explicit(&state->turn, turn + 1, memory_order_release);
     publish(log, next);
 }
@@ -72,26 +72,6 @@ static int lock_append(struct lqi_log *log)
     publish(log, committed(log->state));
     lqi_lock_mend(&log->state->append);
     return LQ_OK;
-}
-
-static bool is_free(struct lqi_lock *lock)
-{
-    int got = lqi_lock_try(lock);
-    if (got == LQI_INHERITED) lqi_lock_mend(lock); /* of these two, there is nothing else to mend: see log.h */
-    if (got == LQI_LOCKED || got == LQI_INHERITED) lqi_unlock(lock);
-    return got == LQI_LOCKED || got == LQI_INHERITED;
-}
-
-bool lqi_log_is_idle(struct lqi_log *log)
-{
-    int got = lqi_lock_try(&log->state->append);
-    if (got == LQI_INHERITED) {
-        publish(log, committed(log->state));
-        lqi_lock_mend(&log->state->append);
-    }
-    if (got != LQI_LOCKED && got != LQI_INHERITED) return false;
-    lqi_unlock(&log->state->append);
-    return is_free(&log->state->write) && is_free(&log->state->sync);
 }
 
 int lqi_log_tail(struct lqi_log *log, struct lqi_tail *tail_out)

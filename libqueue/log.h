@@ -65,9 +65,6 @@ static inline bool lqi_poisoned(const struct lqi_log *log)
     return atomic_load_explicit(&log->shared->poisoned, memory_order_relaxed) != 0;
 }
 
-/* Nobody holds append, write or sync lock: whoever stopped in one of them would have to be waited for. */
-bool lqi_log_is_idle(struct lqi_log *log);
-
 /* A consistent copy of the tail. */
 int lqi_log_tail(struct lqi_log *log, struct lqi_tail *tail_out);
 

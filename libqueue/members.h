@@ -22,6 +22,7 @@ struct lqi_member {
     const struct lqi_file *meta_file; /* whose bytes prove who is alive */
     struct lqi_consumer_slot *consumer;
     struct lqi_region *region;
+    uint32_t window;                  /* as mapped: the slot may be another consumer's once this member has left */
     uint64_t handle_generation;
     uint32_t handle;
     uint32_t index;

@@ -153,9 +153,10 @@ static int entries_decode(const uint8_t *bytes, struct lqi_position *position)
         const uint8_t *at = bytes + slot * LQI_POSITION_ENTRY;
         if (!entry_decode(at, slot, position, &entry)) {
             if (!all_zero(at, LQI_POSITION_ENTRY)) position->damaged_entries++;
-        } else if (entry.sequence > position->newest.sequence) {
-            position->newest = entry;
+            continue;
         }
+        position->incarnations[slot] = entry.incarnation;
+        if (entry.sequence > position->newest.sequence) position->newest = entry;
     }
     if (position->newest.sequence) return LQ_OK;
     return lqi_fail(LQ_ECORRUPT, "%s at byte %d: no valid entry", position->file.name, LQI_POSITION_ENTRIES_AT);
@@ -265,6 +266,16 @@ static uint64_t block_check(const uint8_t *block, uint64_t first_id, const uint8
     return lqi_checksum_at(block + 16, LQI_POSITION_BLOCK - 16, first_id ^ lqi_get64(uuid) ^ incarnation);
 }
 
+/* Power loss may keep a new entry and lose its blocks: what stands there instead was good in its time. */
+static bool of_old_incarnation(const struct lqi_position *position, const uint8_t *block, uint64_t number)
+{
+    uint64_t check = lqi_get64(block + 8), first_id = lqi_get64(block);
+    if (first_id % WORDS != 0 || first_id / WORDS % position->block_count != number % position->block_count) return false;
+    for (size_t slot = 0; slot < LQI_POSITION_ENTRIES; slot++)
+        if (check == block_check(block, first_id, position->uuid, position->incarnations[slot])) return true;
+    return false;
+}
+
 enum block_state { BLOCK_THERE, BLOCK_ABSENT, BLOCK_DAMAGED };
 
 /* Is the block of this number in its slot? An older one, which was there before, is absence. */
@@ -273,7 +284,7 @@ static enum block_state block_state(const struct lqi_position *position, const u
     uint64_t first_id = lqi_get64(block);
 
     if (lqi_get64(block + 8) != block_check(block, first_id, position->uuid, position->newest.incarnation))
-        return all_zero(block, LQI_POSITION_BLOCK) ? BLOCK_ABSENT : BLOCK_DAMAGED;
+        return all_zero(block, LQI_POSITION_BLOCK) || of_old_incarnation(position, block, number) ? BLOCK_ABSENT : BLOCK_DAMAGED;
     if (first_id % WORDS != 0 || first_id / WORDS % position->block_count != number % position->block_count)
         return BLOCK_DAMAGED;
     return first_id == number * WORDS ? BLOCK_THERE : BLOCK_ABSENT;

@@ -69,6 +69,7 @@ struct lqi_position {
     char consumer[LQ_NAME_MAX + 1];
     uint32_t window, block_count;
     struct lqi_position_entry newest;
+    uint64_t incarnations[LQI_POSITION_ENTRIES]; /* of all valid entries, of slot s at s: a block of one of them is old, not damaged */
     uint32_t damaged_entries; /* neither zero nor valid */
     int64_t damaged_copy;     /* offset of a fixed part that does not verify, or -1 */
 };

@@ -1,7 +1,7 @@
 /* What a process must remember across fork: its open queues.
  *
  * A child inherits descriptors, and with the descriptor of `meta` the locks that prove
- * its parent alive. So in the child, at once, those descriptors are closed
+ * its parent alive. So in the child, at once, those descriptors (of `meta` and `shared`) are closed
  * and the handles marked as the parent's. */
 #ifndef LQI_PROCESS_H
 #define LQI_PROCESS_H
@@ -11,7 +11,7 @@
 #include "io.h"
 
 struct lqi_forkable {
-    struct lqi_file *lock_file;  /* whose descriptor the child must not keep */
+    struct lqi_file *lock_files[2]; /* whose descriptors the child must not keep */
     _Atomic int forked;          /* set in the child */
     struct lqi_forkable *next;
 };

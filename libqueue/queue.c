@@ -22,6 +22,7 @@
 #include "bytes.h"
 
 #define OPEN_PATIENCE_US 10000000
+#define DYING_PATIENCE_US 1000000
 
 /* ---- small things ------------------------------------------------------- */
 
@@ -80,13 +81,20 @@ static int others_live(lq_queue *queue, bool *live_out)
 
 /* ---- the directory ------------------------------------------------------ */
 
-static int note_foreign(void *context, const char *name)
+struct contents {
+    bool foreign, meta;
+};
+
+static int note_contents(void *context, const char *name)
 {
+    struct contents *contents = context;
     size_t length = strlen(name);
-    if (strcmp(name, "log") == 0 || strcmp(name, "consumers") == 0) return 0;
+    if (strcmp(name, LQI_META_NAME) == 0) contents->meta = true;
+    if (contents->meta) return 1;
+    if (strcmp(name, "log") == 0 || strcmp(name, "consumers") == 0 || strcmp(name, LQI_SHARED_NAME) == 0) return 0;
     if (length > 4 && strcmp(name + length - 4, ".new") == 0) return 0; /* a half-made meta */
-    *(bool *)context = true;
-    return 1;
+    contents->foreign = true;
+    return 0;
 }
 
 static int note_segment(void *context, const char *name)
@@ -95,19 +103,22 @@ static int note_segment(void *context, const char *name)
     return *(bool *)context = lqi_segment_name_parse(name, &id);
 }
 
-/* A directory without meta may become a queue if nothing else is in it. */
+/* A directory without meta may become a queue if nothing else is in it. Another process may be making it just now:
+ * log/ is looked at first, as by the time it has segments there is a meta, too. */
 static int check_empty(lq_queue *queue, const char *path)
 {
-    bool foreign = false, segments = false;
-    int log_dir;
-    int error = queue->io->dir_list(queue->io, queue->dir, note_foreign, &foreign);
-    if (!error && !foreign && queue->io->dir_open(queue->io, queue->dir, "log", &log_dir) == 0) {
+    struct contents contents = {false, false};
+    bool segments = false;
+    int log_dir, error = 0;
+    if (queue->io->dir_open(queue->io, queue->dir, "log", &log_dir) == 0) {
         error = queue->io->dir_list(queue->io, log_dir, note_segment, &segments);
         queue->io->close(queue->io, log_dir);
     }
+    if (!error) error = queue->io->dir_list(queue->io, queue->dir, note_contents, &contents);
     if (error) return lqi_fail_errno(error, "list", path, -1);
-    if (foreign) return lqi_fail(LQ_ENOTQUEUE, "%s is not a queue: it has no file '" LQI_META_NAME "', but others", path);
-    return segments ? lqi_fail(LQ_ECORRUPT, "%s: the file '" LQI_META_NAME "' is missing, but there are log files", path) : LQ_OK;
+    if (contents.meta) return LQ_OK;
+    if (segments) return lqi_fail(LQ_ECORRUPT, "%.300s: the file '" LQI_META_NAME "' is missing, but there are log files", path);
+    return contents.foreign ? lqi_fail(LQ_ENOTQUEUE, "%.300s is not a queue: it has no file '" LQI_META_NAME "', but others", path) : LQ_OK;
 }
 
 static int make_dir(lq_queue *queue, int parent, const char *name, uint32_t mode)
@@ -240,12 +251,29 @@ static void set_state(struct lqi_log *log, const struct lqi_found *found)
     atomic_store(&state->second_id, found->second_id);
 }
 
+/* Nobody lives who locks `meta`. If somebody locks `shared` nevertheless, he has another `meta`: it was replaced under
+ * him, and two populations would write into one log. For a moment that is normal: a process that dies lets its files go one by one. */
+static int check_unused(lq_queue *queue, const struct lqi_shared_map *old)
+{
+    int64_t until = lqi_now_us() + DYING_PATIENCE_US;
+    for (;;) {
+        bool live;
+        int error = queue->io->locked(queue->io, old->file.fd, LQI_BYTE_HANDLE, LQI_HANDLES_MAX, &live);
+        if (error) return lqi_fail_errno(error, "look at the locks of", LQI_SHARED_NAME, -1);
+        if (!live) return LQ_OK;
+        if (lqi_now_us() > until)
+            return lqi_fail(LQ_EBUSY, "the file '" LQI_META_NAME "' was replaced while others have the queue open: close them first");
+        nap();
+    }
+}
+
 /* What dead processes of this boot left; NULL in `*old` when there is nothing to be had from them. */
 static int attach_old(lq_queue *queue, struct lqi_shared_map *old)
 {
     int err = lqi_shared_attach(old, queue->io, queue->dir, queue->meta.uuid, true);
     if (err == LQ_ENOTFOUND || err == LQ_ECORRUPT) return LQ_OK;
-    if (!err && atomic_load(&old->head->clean)) lqi_shared_detach(old);
+    if (!err) err = check_unused(queue, old);
+    if (err || atomic_load(&old->head->clean)) lqi_shared_detach(old);
     return err;
 }
 
@@ -338,10 +366,14 @@ static int join_shared(lq_queue *queue)
 
 static int take_handle(lq_queue *queue)
 {
+    int err = lqi_file_open(&queue->shared_locks, queue->io, queue->dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_WRITE, 0);
+    if (err) return err;
     for (uint32_t i = 0; i < LQI_HANDLES_MAX; i++) {
         int error = queue->io->lock(queue->io, queue->meta_file.fd, LQI_BYTE_HANDLE + i);
         if (error == EAGAIN || error == EACCES) continue;
         if (error) return lqi_fail_errno(error, "lock", LQI_META_NAME, -1);
+        error = queue->io->lock(queue->io, queue->shared_locks.fd, LQI_BYTE_HANDLE + i); /* see check_unused() */
+        if (error && error != EAGAIN) return lqi_fail_errno(error, "lock", LQI_SHARED_NAME, -1);
         _Atomic uint64_t *generation = &queue->map.head->handles[i].generation;
         queue->handle = i;
         /* Odd while it is held; from a dead holder's odd number to the next odd one. */
@@ -393,6 +425,7 @@ static void free_queue(lq_queue *queue)
     lqi_file_close(&queue->log.syncing.file);
     lqi_shared_detach(&queue->map);
     lqi_process_remove(&queue->forkable);
+    lqi_file_close(&queue->shared_locks);
     lqi_file_close(&queue->meta_file); /* with it go this handle's locks */
     queue->io->close(queue->io, queue->log.log_dir);
     queue->io->close(queue->io, queue->consumers_dir);
@@ -406,10 +439,11 @@ static lq_queue *new_queue(const struct lqi_io *io, const lq_options *asked)
     if (!queue) return NULL;
     queue->io = io;
     queue->dir = queue->consumers_dir = queue->log.log_dir = -1;
-    queue->meta_file.fd = queue->map.file.fd = queue->log.writing.file.fd = queue->log.syncing.file.fd = -1;
+    queue->meta_file.fd = queue->shared_locks.fd = queue->map.file.fd = queue->log.writing.file.fd = queue->log.syncing.file.fd = -1;
     queue->flags = asked->flags;
     queue->full_timeout_ms = asked->full_timeout_ms;
-    queue->forkable.lock_file = &queue->meta_file;
+    queue->forkable.lock_files[0] = &queue->meta_file;
+    queue->forkable.lock_files[1] = &queue->shared_locks;
     return queue;
 }
 
@@ -465,6 +499,7 @@ static int leave(lq_queue *queue)
     err = others_live(queue, &live);
     if (!err && !live) err = finish(queue);
     atomic_fetch_add(&queue->map.head->handles[queue->handle].generation, 1);
+    queue->io->unlock(queue->io, queue->shared_locks.fd, LQI_BYTE_HANDLE + queue->handle);
     queue->io->unlock(queue->io, queue->meta_file.fd, LQI_BYTE_HANDLE + queue->handle);
     unlock_open(queue);
     return err;

@@ -15,6 +15,7 @@ struct lq_queue {
     struct lqi_log log;
     struct lqi_meta meta;
     struct lqi_file meta_file;
+    struct lqi_file shared_locks;     /* `shared`, opened once more: a map, which a child keeps, would keep its locks */
     struct lqi_shared_map map;
     struct lqi_consumers consumers;
     int dir, consumers_dir;           /* log_dir is in `log` */

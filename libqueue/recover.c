@@ -183,8 +183,8 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
     found->end = position;
     found->next_id = ids[count - 1];
     give_up_end(found, position + size, promise);
-    /* No message takes less than its 8 bytes in a record's table. */
-    found->next_id = lqi_max64(found->next_id, ids[count - 1] + size / LQI_MESSAGE_ENTRY);
+    /* No message takes less than its 8 bytes in a record's table. One more: the next segment needs a name of its own. */
+    found->next_id = lqi_max64(found->next_id, ids[count - 1] + size / LQI_MESSAGE_ENTRY + 1);
     return err == LQ_ENOMEM ? err : LQ_OK;
 }
 
@@ -216,12 +216,16 @@ static int find_last(const struct lqi_log *log, const uint64_t *ids, size_t coun
     return err;
 }
 
-static void find_first(const struct lqi_log *log, const uint64_t *ids, size_t count, struct lqi_found *found)
+static void find_first(const struct lqi_log *log, const struct lqi_trim *trim, const uint64_t *ids, size_t count,
+                       struct lqi_found *found)
 {
     struct lqi_segment segment;
 
-    found->first_id = ids[0];
     found->second_id = count > 1 ? ids[1] : 0;
+    /* The log begins where the trim slot says: if its oldest file begins later, one is missing, and those who read are told.
+     * Without a slot, nobody knows better than the files. */
+    if (trim->sequence) return;
+    found->first_id = ids[0];
     for (size_t i = 0; i < count; i++) {
         if (lqi_segment_open(&segment, log->io, log->log_dir, ids[i], log->uuid, false)) continue;
         found->first_position = segment.head.position;
@@ -248,7 +252,7 @@ int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const s
     int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
     if (err) return err;
     if (count) {
-        find_first(log, ids, count, found);
+        find_first(log, trim, ids, count, found);
         err = find_last(&files, ids, count, &all, found);
     } else if (judge_corrupt(found->end, all.position)) {
         give_up_end(found, found->end, &all);
@@ -273,7 +277,8 @@ static int sweep_prepared(void *context, const char *name)
     return 0;
 }
 
-/* Deletes what the trim slot had given up before somebody died. */
+/* Deletes what the trim slot had given up before somebody died. That one may not have come to sync the slot: it is
+ * stored again first, or a power loss could take it back from under the files that are gone. */
 static int sweep_trimmed(const struct lqi_log *log, const struct lqi_trim *trim)
 {
     char name[LQI_SEGMENT_NAME_SIZE];
@@ -281,12 +286,14 @@ static int sweep_trimmed(const struct lqi_log *log, const struct lqi_trim *trim)
     size_t count;
     int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
     if (err) return err;
-    for (size_t i = 0; i + 1 < count && ids[i + 1] <= trim->first_id; i++) {
+    struct lqi_trim durable = *trim;
+    if (count > 1 && ids[1] <= trim->first_id) err = lqi_trim_store(log->meta_file, log->uuid, &durable);
+    for (size_t i = 0; !err && i + 1 < count && ids[i + 1] <= trim->first_id; i++) {
         lqi_segment_name(name, ids[i]);
         log->io->unlink(log->io, log->log_dir, name);
     }
     free(ids);
-    return LQ_OK;
+    return LQ_OK; /* what could not go now goes another time */
 }
 
 static int open_last(const struct lqi_log *log, const struct lqi_found *found, struct lqi_segment *segment)

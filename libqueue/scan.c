@@ -51,6 +51,22 @@ void lqi_scan_start(struct lqi_scan *scan, uint64_t position, uint64_t id)
     if (position < scan->buffer_position || position > scan->buffer_position + scan->buffered) forget_buffer(scan);
 }
 
+static void drop_record(struct lqi_scan *scan)
+{
+    lqi_block_drop(scan->unpacked);
+    scan->unpacked = NULL;
+    scan->payload = NULL;
+    scan->payload_block = NULL;
+}
+
+void lqi_scan_restart(struct lqi_scan *scan, uint64_t position, uint64_t id)
+{
+    drop_record(scan);
+    close_segment(scan);
+    lqi_scan_start(scan, position, id);
+    forget_buffer(scan);
+}
+
 /* Without `shared`, what was found when the queue was opened counts. */
 static uint64_t oldest_position(const struct lqi_log *log)
 {
@@ -444,6 +460,9 @@ static int open_payload(struct lqi_scan *scan, char *reason, size_t reason_size)
         snprintf(reason, reason_size, "body checksum %016" PRIx64 ", expected %016" PRIx64, check, scan->record.payload_check);
         return LQ_ECORRUPT;
     }
+    scan->padding_damaged = false;
+    for (size_t i = scan->record.size; i < lqi_record_span(scan->record.size) - LQI_RECORD_HEADER; i++)
+        scan->padding_damaged |= bytes[i] != 0;
     scan->payload = bytes;
     scan->payload_size = scan->record.size;
     scan->payload_block = scan->block;
@@ -457,14 +476,6 @@ static int open_payload(struct lqi_scan *scan, char *reason, size_t reason_size)
         return LQ_ECORRUPT;
     }
     return LQ_OK;
-}
-
-static void drop_record(struct lqi_scan *scan)
-{
-    lqi_block_drop(scan->unpacked);
-    scan->unpacked = NULL;
-    scan->payload = NULL;
-    scan->payload_block = NULL;
 }
 
 /* ---- the walk ----------------------------------------------------------- */

@@ -49,6 +49,7 @@ struct lqi_scan {
 
     /* the record met last */
     struct lqi_record record;
+    bool padding_damaged;     /* the bytes between its payload and the next record are not zero: no message is hurt */
     const uint8_t *payload;   /* unpacked */
     size_t payload_size;
     struct lqi_block *payload_block; /* what to hold on to if its bytes are to live longer than the next call */
@@ -77,5 +78,7 @@ int lqi_scan_seek_time(struct lqi_scan *scan, int64_t time_us, uint64_t limit);
 
 /* To a known record, as recovery and verify do it. */
 void lqi_scan_start(struct lqi_scan *scan, uint64_t position, uint64_t id);
+/* The same, and nothing that was read or opened before is believed any more. */
+void lqi_scan_restart(struct lqi_scan *scan, uint64_t position, uint64_t id);
 
 #endif

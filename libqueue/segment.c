@@ -194,6 +194,8 @@ int lqi_segment_open(struct lqi_segment *segment, const struct lqi_io *io, int l
     snprintf(shown, sizeof shown, "log/%s", name);
 
     err = lqi_file_open(&segment->file, io, log_dir, name, shown, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
+    /* A directory or a link in its place is damage like any other. */
+    if (err == LQ_ENOTQUEUE) err = lqi_fail(LQ_ECORRUPT, "%s", lq_error_text());
     if (err) goto done;
     err = read_head(segment, first_id, uuid);
     if (err) goto done;

@@ -12,7 +12,8 @@
  * nobody has a reason to delete), never by process numbers or time-outs:
  *
  *   LQI_BYTE_OPEN       whoever opens or closes a handle, for that moment
- *   LQI_BYTE_HANDLE+i   the handle in slot i, as long as it lives
+ *   LQI_BYTE_HANDLE+i   the handle in slot i, as long as it lives (and on that byte of this file, too, in case somebody
+ *                       replaces `meta` nevertheless)
  *
  * The locks belong to the open file, so they go with the process; a forked child gives up
  * its copy at once (process.c). */
@@ -49,11 +50,21 @@ struct lqi_tail {
     uint64_t direct;   /* end of the last record that went to its file directly: the ring starts there */
 };
 
+/* Copied word by word, for those who look without the lock, and find out afterwards whether they may believe it. */
+static inline void lqi_tail_copy(struct lqi_tail *to, const struct lqi_tail *from)
+{
+    typedef uint64_t __attribute__((may_alias)) word;
+    const word *source = (const word *)from;
+    word *target = (word *)to;
+    for (size_t i = 0; i < sizeof *to / sizeof *target; i++)
+        __atomic_store_n(&target[i], __atomic_load_n(&source[i], __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+}
+
 /* A segment of which bytes are, or may be, in the ring. At most two: the
  * one that is being written out, and the next. Number n is in slot n % 2. */
 struct lqi_span {
-    _Atomic uint64_t position, salt;
-    uint64_t first_id, durable;
+    _Atomic uint64_t position, salt, first_id;
+    uint64_t durable;
     int64_t created_us;
     uint64_t limit;          /* records end here at the latest */
     int64_t first_time_us;   /* of its first record */

@@ -120,6 +120,15 @@ static void find_torn_tail(struct verify *verify)
     find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&files->last, files->end), 0, 0, text);
 }
 
+static void verify_padding(struct verify *verify, const struct lqi_scan *scan)
+{
+    const struct lqi_record *record = &scan->record;
+    if (!scan->padding_damaged || scan->from_ring || !scan->segment_open) return;
+    find(verify, LQ_ECORRUPT, scan->segment.file.name,
+         lqi_segment_offset(&scan->segment.head, record->position + LQI_RECORD_HEADER + record->size), 0, 0,
+         "the bytes behind a record are not zero");
+}
+
 static int verify_records(struct verify *verify)
 {
     uint64_t limit = lqi_log_visible(&verify->view.log), start;
@@ -137,6 +146,7 @@ static int verify_records(struct verify *verify)
             err = LQ_OK;
         } else if (!err) {
             verify->result.messages += scan.record.count;
+            verify_padding(verify, &scan);
         }
     }
     verify->result.bytes = scan.position > start ? scan.position - start : 0;

@@ -1,5 +1,8 @@
 #include "view.h"
 
+#include <stddef.h>
+#include <string.h>
+
 static bool in_use(const struct lqi_view *view)
 {
     const struct lqi_shared *head = view->map.head;
@@ -44,7 +47,9 @@ int lqi_view_refresh(struct lqi_view *view)
 int lqi_view_open(struct lqi_view *view, lq_queue *queue)
 {
     view->queue = queue;
-    view->log = queue->log;
+    /* All but the files that are being written, which change under their locks, and are none of ours. */
+    memcpy(&view->log, &queue->log, offsetof(struct lqi_log, writing));
+    view->log.writing = view->log.syncing = (struct lqi_span_file){LQI_FILE_NONE, 0};
     view->map = (struct lqi_shared_map)LQI_SHARED_NONE;
     int err = lqi_view_refresh(view);
     if (err) lqi_view_close(view);

@@ -11,6 +11,17 @@
 #include "error.h"
 
 int lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+static _Thread_local bool impatient;
+
+void lqi_lock_impatiently(bool is)
+{
+    impatient = is;
+}
+
+int lqi_lock_patience(void)
+{
+    return impatient ? 0 : lqi_lock_patience_ms;
+}
 
 /* ---- time -------------------------------------------------------------- */
 
@@ -214,7 +225,7 @@ static int lock_result(int error, const char *what)
     case EBUSY: return LQI_NOT_LOCKED;
     case ETIMEDOUT:
         return lqi_fail(LQ_EBUSY, "lock of %s: not had in %d ms; has the process that holds it been stopped?", what,
-                        lqi_lock_patience_ms);
+                        lqi_lock_patience());
     case ENOTRECOVERABLE:
         return lqi_fail(LQ_EIO, "lock of %s: unusable, an owner died in it and nobody could repair what it guards", what);
     default: return lqi_fail_errno(error, "lock", what, -1);
@@ -230,7 +241,7 @@ int lqi_lock(struct lqi_lock *lock, const char *what)
 {
     /* First without asking for the time, which costs as much as the lock. */
     int error = pthread_mutex_trylock(&lock->mutex);
-    if (error == EBUSY) error = timed_lock(&lock->mutex, lqi_lock_patience_ms);
+    if (error == EBUSY) error = impatient ? ETIMEDOUT : timed_lock(&lock->mutex, lqi_lock_patience_ms);
     return lock_result(error, what);
 }
 

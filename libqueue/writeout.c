@@ -416,10 +416,10 @@ static int wait_on(struct patience *patience, uint64_t synced)
 {
     if (!patience->deadline_us || synced != patience->synced) {
         patience->synced = synced;
-        patience->deadline_us = lqi_deadline(lqi_lock_patience_ms);
+        patience->deadline_us = lqi_deadline(lqi_lock_patience());
     }
     if (lqi_now_us() < patience->deadline_us) return LQ_OK;
-    return lqi_fail(LQ_EBUSY, "a process has been writing to the disk for %d ms: is it stopped?", lqi_lock_patience_ms);
+    return lqi_fail(LQ_EBUSY, "a process has been writing to the disk for %d ms: is it stopped?", lqi_lock_patience());
 }
 
 int lqi_commit(struct lqi_log *log, uint64_t position)

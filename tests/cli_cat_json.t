@@ -64,7 +64,8 @@ foreign_json() {
 check 'put --json ignores unknown members and empty lines' foreign_json
 
 flag_key_is_default() {
-    printf '{"data":"a","key":"own"}\n{"data":"b"}\n' | lq put dk --json --key all && is 'own all ' "$(lq cat dk -F '%k ')"
+    printf '{"data":"a","key":"own"}\n{"data":"b"}\n' | lq put dk --json --key all &&
+        is 'own all ' "$(lq cat dk -F '%k ')"
 }
 check 'a key of its own outdoes --key' flag_key_is_default
 
@@ -78,7 +79,8 @@ bad_json() {
         rm -rf bad
         printf '%s\n%s\n%s\n' '{"data":"first"}' "$line" '{"data":"last"}' >bad.json
         ends 2 lq put bad --json <bad.json 2>err || { echo "$line" && return 1; }
-        { has 'line 2 column' err && has '1 put before it' err && is first "$(lq cat bad --raw)"; } || { echo "$line" && return 1; }
+        { has 'line 2 column' err && has '1 put before it' err && is first "$(lq cat bad --raw)"; } ||
+            { echo "$line" && return 1; }
     done
 }
 check 'bad JSON ends with 2 and names line and column; what was before it is in' bad_json
@@ -92,7 +94,8 @@ check 'nesting is bounded' deep_json
 control_characters_stay_out() {
     printf 'bell\007 esc\033[31m \302\233 \342\200\256 \377 tab\t cr\r nl\n' >nasty
     lq put nasty.q --whole --key "$(printf 'k\033')" <nasty &&
-        lq cat nasty.q >view && is 1 "$(wc -l <view)" && has 'bell\x07 esc\x1b[31m \u009b \u202e \xff tab\t cr\r nl\n' view &&
+        lq cat nasty.q >view && is 1 "$(wc -l <view)" &&
+        has 'bell\x07 esc\x1b[31m \u009b \u202e \xff tab\t cr\r nl\n' view &&
         has '[k\x1b]' view && lq cat nasty.q --hex | LC_ALL=C grep -qv '[[:cntrl:]]' &&
         is 0 "$(lq cat nasty.q --hex | LC_ALL=C tr -d '\n[:print:]' | wc -c)"
 }
@@ -106,7 +109,8 @@ check 'the view shows the beginning of a large body' view_is_bounded
 
 hex_shows_bytes() {
     printf '0123456789abcdef\0\377' | lq put hex --whole &&
-        lq cat hex --hex >out && has '00000000  30 31 32 33 34 35 36 37  38 39 61 62 63 64 65 66  |0123456789abcdef|' out &&
+        lq cat hex --hex >out &&
+        has '00000000  30 31 32 33 34 35 36 37  38 39 61 62 63 64 65 66  |0123456789abcdef|' out &&
         has '00000010  00 ff ' out
 }
 check '--hex shows the bytes' hex_shows_bytes

@@ -18,7 +18,8 @@ real_text() {
 }
 real_text >text
 [ "$(wc -l <text)" -eq "$count" ] ||
-    awk -v n="$count" 'BEGIN { for (i = 1; i <= n; i++) print(i % 20 ? "Field-" i % 20 ": value " i * 7919 % 104729 : "") }' >text
+    awk -v n="$count" >text '
+        BEGIN { for (i = 1; i <= n; i++) print(i % 20 ? "Field-" i % 20 ": value " i * 7919 % 104729 : "") }'
 
 # Numbered, to tell each line from the others.
 awk '{ print NR "\t" $0 }' text >file

@@ -169,9 +169,11 @@ key_and_headers() {
 check '--key and --headers are for all messages' key_and_headers
 
 options_are_stored() {
-    lq put opts x --sync never --segment-size 128k --size-max 1M --full drop --compression 1 --retention limits --age-max 1h &&
+    lq put opts x --sync never --segment-size 128k --size-max 1M --full drop --compression 1 --retention limits \
+        --age-max 1h &&
         is 'never 131072 1048576 drop 1 limits 3600000' \
-            "$(lq stat opts --json | jq -r '[.sync, .segment_size, .size_max, .full, .compression, .retention, .age_max_ms] | join(" ")')" &&
+            "$(lq stat opts --json | jq -r '[.sync, .segment_size, .size_max, .full, .compression, .retention,
+                .age_max_ms] | join(" ")')" &&
         ends 4 lq put opts x --sync always 2>err && has 'hint: lq stat opts' err
 }
 check 'options are those that the queue was made with, and another is refused' options_are_stored
@@ -211,7 +213,7 @@ get_gives_back_on_a_signal() {
 check 'SIGTERM ends get, and the command it runs, and gives the message back' get_gives_back_on_a_signal
 
 follow_ends_by_signal() {
-    lq put fsig a
+    lq put fsig a && rm -f out
     "$LQ" get fsig -c x -f >out &
     pid=$!
     eventually has a out && kill -INT "$pid" 2>/dev/null || return

@@ -30,7 +30,8 @@ check 'tail, when fewer pass' shown 'm7' tail q --grep '^m7$'
 check 'tail -n 0 with a filter' shown '' tail q -n 0 --grep m
 
 consumer_is_a_position() {
-    lq get q -c half -n 50 >/dev/null && shown 'm51' cat q --from half -n 1 && shown 'm49 m50' tail q --to half -n 2
+    lq get q -c half -n 50 >/dev/null && shown 'm51' cat q --from half -n 1 &&
+        shown 'm49 m50' tail q --to half -n 2
 }
 check 'a consumer is a position' consumer_is_a_position
 
@@ -40,15 +41,19 @@ keys() {
 check 'keys are compared whole' keys
 
 nul_in_body() {
-    printf 'a\0needle' | lq put n --whole && is 1 "$(lq cat n --grep needle -F %i)" && is '' "$(lq cat n --grep '^needle' -F %i)"
+    printf 'a\0needle' | lq put n --whole && is 1 "$(lq cat n --grep needle -F %i)" &&
+        is '' "$(lq cat n --grep '^needle' -F %i)"
 }
 check 'grep looks behind a NUL' nul_in_body
 
 moments() {
     lq put t old && sleep 0.4 && between=$(date -u +%Y-%m-%dT%H:%M:%S.%6NZ) && sleep 0.4 && lq put t new &&
-        shown new cat t --since "$between" && shown old cat t --until "$between" && shown new cat t --from "@$between" &&
-        shown old cat t --to "@$between" && shown new tail t --since "$between" && shown 'old new' cat t --since -1h &&
-        shown '' cat t --until -1h && shown '' cat t --since "@$(($(date +%s) + 3600))" && shown 'old new' cat t --since yesterday &&
+        shown new cat t --since "$between" && shown old cat t --until "$between" &&
+        shown new cat t --from "@$between" &&
+        shown old cat t --to "@$between" && shown new tail t --since "$between" &&
+        shown 'old new' cat t --since -1h &&
+        shown '' cat t --until -1h && shown '' cat t --since "@$(($(date +%s) + 3600))" &&
+        shown 'old new' cat t --since yesterday &&
         shown new cat t --from "@$(TZ=UTC+5 date +%Y-%m-%dT%H:%M:%S -d "$between")-05:00" --since "$between"
 }
 check 'times, in UTC, relative, with a zone, as seconds' moments
@@ -75,7 +80,8 @@ check 'an unknown consumer gets a hint' unknown_consumer
 peeking() {
     lq put p a b c && is a "$(lq peek p -F %s)" && lq get p -c x >/dev/null &&
         is b "$(lq peek p -c x -F %s)" && is 'b c' "$(lq peek p -c x -n 5 --raw | xargs)" &&
-        is b "$(lq peek p -c x -F %s)" && is b "$(lq get p -c x)" && is c "$(lq get p -c x)" && ends 1 lq peek p -c x &&
+        is b "$(lq peek p -c x -F %s)" && is b "$(lq get p -c x)" && is c "$(lq get p -c x)" &&
+        ends 1 lq peek p -c x &&
         ends 4 lq peek p -c nobody 2>err
 }
 check 'peek shows what comes next and takes nothing' peeking

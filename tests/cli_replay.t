@@ -5,17 +5,20 @@
 seq 1 5000 | lq put q --key k --headers h
 
 into_a_new_queue() {
-    lq replay q copy && lq cat q -F '%i %s %k %h\n' >one && lq cat copy -F '%i %s %k %h\n' | cmp one - && lq verify copy >out
+    lq replay q copy && lq cat q -F '%i %s %k %h\n' >one && lq cat copy -F '%i %s %k %h\n' | cmp one - &&
+        lq verify copy >out
 }
 check 'into a queue that it makes; keys and headers are kept' into_a_new_queue
 
 a_stretch() {
-    lq replay q part --from 100 --to 199 && is '100 100 199' "$(lq cat part --raw | sed -n '1p;$p' | xargs echo "$(lq cat part -F '%i\n' | wc -l)")"
+    lq replay q part --from 100 --to 199 &&
+        is '100 100 199' "$(lq cat part --raw | sed -n '1p;$p' | xargs echo "$(lq cat part -F '%i\n' | wc -l)")"
 }
 check 'a stretch of it' a_stretch
 
 options() {
-    lq replay q never --sync never --segment-size 64k -n 5 && is 'never 65536 5' "$(lq stat never --json | jq -r '[.sync, .segment_size, .last_id] | join(" ")')" &&
+    lq replay q never --sync never --segment-size 64k -n 5 &&
+        is 'never 65536 5' "$(lq stat never --json | jq -r '[.sync, .segment_size, .last_id] | join(" ")')" &&
         ends 4 lq replay q ghost --no-create 2>err && [ ! -e ghost ]
 }
 check 'with options for the queue that is made' options
@@ -52,6 +55,7 @@ pace() {
 check 'at the pace it was put, or faster' pace
 
 nothing_held_back() {
+    rm -f out
     "$LQ" replay q - --rate 2/s >out &
     replay=$!
     eventually test -s out && kill "$replay"
@@ -62,8 +66,10 @@ nothing_held_back() {
 check 'at a slow rate nothing is held back' nothing_held_back
 
 contradictions() {
-    ends 2 lq replay q x --json 2>err && ends 2 lq replay q - --sync never 2>err && ends 2 lq replay q x --rate 1 --pace 1x 2>err &&
-        for rate in 0 -1 x 1/y nan inf; do ends 2 lq replay q x --rate "$rate" 2>err || return; done && ends 2 lq replay q x --pace 0 2>err && [ ! -e x ]
+    ends 2 lq replay q x --json 2>err && ends 2 lq replay q - --sync never 2>err &&
+        ends 2 lq replay q x --rate 1 --pace 1x 2>err &&
+        for rate in 0 -1 x 1/y nan inf; do ends 2 lq replay q x --rate "$rate" 2>err || return; done &&
+        ends 2 lq replay q x --pace 0 2>err && [ ! -e x ]
 }
 check 'contradictions end with 2 and make nothing' contradictions
 

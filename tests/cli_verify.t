@@ -23,7 +23,8 @@ sound() {
 check 'a sound queue ends with 0 and says what was checked' sound
 
 sound_json() {
-    lq verify q --json >out && is 'result q 3000 0 0' "$(jq -r '[.type, .queue, .messages, .findings, .lost] | join(" ")' out)"
+    lq verify q --json >out &&
+        is 'result q 3000 0 0' "$(jq -r '[.type, .queue, .messages, .findings, .lost] | join(" ")' out)"
 }
 check 'and with --json says so in one object' sound_json
 
@@ -33,8 +34,10 @@ picture q >sound.picture
 flip "$file" "$byte"
 
 found() {
-    ends 3 lq verify q >out && is 3 "$(wc -l <out)" && sed -n 1p out | grep -q '^q: .* segments, .* messages, .* checked in ' &&
-        grep -qE "^DAMAGED  ${file#q/}  byte [0-9,]+  message 1,000  .*checksum" out && has '1 message lost, 2,000 after it are fine' out &&
+    ends 3 lq verify q >out && is 3 "$(wc -l <out)" &&
+        sed -n 1p out | grep -q '^q: .* segments, .* messages, .* checked in ' &&
+        grep -qE "^DAMAGED  ${file#q/}  byte [0-9,]+  message 1,000  .*checksum" out &&
+        has '1 message lost, 2,000 after it are fine' out &&
         has 'hint: ' out
 }
 check 'a flipped bit ends with 3: file, byte, message, what is lost' found
@@ -47,19 +50,22 @@ check 'the byte is that of the record' byte_is_right
 
 found_json() {
     ends 3 lq verify q --json >out &&
-        is "finding ${file#q/} 1000 1" "$(jq -r 'select(.type == "finding") | [.type, .file, .first_id, .lost] | join(" ")' out)" &&
+        is "finding ${file#q/} 1000 1" \
+            "$(jq -r 'select(.type == "finding") | [.type, .file, .first_id, .lost] | join(" ")' out)" &&
         is '1 1' "$(jq -r 'select(.type == "result") | [.findings, .lost] | join(" ")' out)"
 }
 check 'the same in JSON' found_json
 
 several_queues() {
-    lq put fine x && ends 3 lq verify fine q fine >out && is 2 "$(grep -c 'no damage' out)" && ends 3 lq verify q ghost 2>err >out &&
+    lq put fine x && ends 3 lq verify fine q fine >out && is 2 "$(grep -c 'no damage' out)" &&
+        ends 3 lq verify q ghost 2>err >out &&
         ends 4 lq verify fine ghost 2>err >out
 }
 check 'of several queues, damage decides' several_queues
 
 dump_goes_on() {
-    ends 3 lq cat q --raw >out 2>err && is 2999 "$(wc -l <out)" && seq -f 'message number %05g' 1 3000 | grep -v 01000 | cmp out - &&
+    ends 3 lq cat q --raw >out 2>err && is 2999 "$(wc -l <out)" &&
+        seq -f 'message number %05g' 1 3000 | grep -v 01000 | cmp out - &&
         is 1 "$(grep -c '^lq: q: message 1,000 is lost: log/' err)" && has ' byte ' err
 }
 check 'a dump goes on behind it, tells where the hole is, and ends with 3' dump_goes_on
@@ -76,7 +82,8 @@ other_ranges_are_fine() {
 check 'elsewhere nobody notices' other_ranges_are_fine
 
 replay_goes_on() {
-    ends 3 lq replay q copy 2>err && is 2999 "$(lq cat copy -F '%i\n' | wc -l)" && has 'message 1,000 is lost' err
+    ends 3 lq replay q copy 2>err && is 2999 "$(lq cat copy -F '%i\n' | wc -l)" &&
+        has 'message 1,000 is lost' err
 }
 check 'replay goes on behind it' replay_goes_on
 
@@ -89,7 +96,8 @@ looking_keeps_damage() {
 check 'nothing is written to a damaged queue by looking' looking_keeps_damage
 
 get_goes_on() {
-    ends 3 lq get q -c y --all >out 2>err && is 2999 "$(wc -l <out)" && is 1 "$(grep -c '^lq: q: ' err)" && has log/ err
+    ends 3 lq get q -c y --all >out 2>err && is 2999 "$(wc -l <out)" && is 1 "$(grep -c '^lq: q: ' err)" &&
+        has log/ err
 }
 check 'get goes on behind it and ends with 3' get_goes_on
 

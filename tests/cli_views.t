@@ -2,29 +2,35 @@
 # ls, stat, segments: tables and JSON.
 . tests/support/cli.sh
 
-mkdir -p root/deep/er && seq 1 2000 | lq put root/one --segment-size 64k && lq put root/deep/er/two x y && lq put root/empty </dev/null
+mkdir -p root/deep/er && seq 1 2000 | lq put root/one --segment-size 64k && lq put root/deep/er/two x y &&
+        lq put root/empty </dev/null
 lq get root/one -c fast -n 1500 >/dev/null
 lq get root/one -c slow -n 500 >/dev/null
 
 table() {
     lq ls root >out && sed -n 1p out | grep -qE '^NAME +STATE +READY +UNACKED +SIZE +CONSUMERS +OLDEST$' &&
-        grep -qE '^one +idle +1,500 +0 +[0-9.]+ [kM]?B +2 ' out && grep -qE '^deep/er/two +idle +2 +0 ' out && grep -qE '^empty +idle +0 +0 .* -$' out &&
+        grep -qE '^one +idle +1,500 +0 +[0-9.]+ [kM]?B +2 ' out && grep -qE '^deep/er/two +idle +2 +0 ' out &&
+        grep -qE '^empty +idle +0 +0 .* -$' out &&
         is 4 "$(wc -l <out)"
 }
 check 'ls shows the queues below a directory' table
 
 ls_json() {
-    lq ls root --json | jq -r '[.queue, .state, .ready, .consumers] | join(" ")' | sort >out && printf '%s\n' 'deep/er/two idle 2 0' 'empty idle 0 0' 'one idle 1500 2' | diff - out
+    lq ls root --json | jq -r '[.queue, .state, .ready, .consumers] | join(" ")' | sort >out &&
+        printf '%s\n' 'deep/er/two idle 2 0' 'empty idle 0 0' 'one idle 1500 2' | diff - out
 }
 check 'ls --json' ls_json
 
 roots() {
-    lq ls root >out && lq -C root ls | diff out - && LQ_ROOT=root lq ls | diff out - && (cd root && lq ls) | diff out - && lq ls root/one >out && is 2 "$(wc -l <out)"
+    names() { awk "{ print \$1 }"; }
+    lq ls root | names >out && lq -C root ls | names | diff out - && LQ_ROOT=root lq ls | names | diff out - &&
+        (cd root && lq ls) | names | diff out - && lq ls root/one >out && is 2 "$(wc -l <out)"
 }
 check 'ls looks below -C, LQ_ROOT, here, or at one queue' roots
 
 nothing_there() {
-    mkdir none && ends 1 lq ls none >out 2>err && has 'no queue' err && ends 4 lq ls nowhere 2>err && ends 4 lq ls out 2>err
+    mkdir none && ends 1 lq ls none >out 2>err && has 'no queue' err && ends 4 lq ls nowhere 2>err &&
+        ends 4 lq ls out 2>err
 }
 check 'ls ends with 1 where there is no queue' nothing_there
 
@@ -44,14 +50,29 @@ running() {
 }
 check 'stat shows who has it open' running
 
+stalled() {
+    "$LQ" put root/one <pipe &
+    writer=$!
+    exec 3>pipe
+    eventually state_is root/one stalled && lq ls root | grep -q '^one *stalled '
+    shown=$?
+    exec 3>&-
+    wait "$writer"
+    return "$shown"
+}
+check 'a queue in use whose consumer has work and no member is stalled' stalled
+
 stat_text() {
-    lq stat root/one >out && grep -q '^queue *root/one (idle)$' out && grep -q '^messages *2,000, ids 1 to 2,000$' out && grep -q '^sync *always$' out &&
+    lq stat root/one >out && grep -q '^queue *root/one (idle)$' out &&
+        grep -q '^messages *2,000, ids 1 to 2,000$' out && grep -q '^sync *always$' out &&
+        grep -q 'segments of 64k, ring of 4M, messages up to 1G, compression none' out &&
         grep -qE '^fast +500 +0 +1,500 +1,500 +0 +0 ' out && grep -qE '^slow +1,500 +0 +500 +500 +0 +0 ' out
 }
 check 'stat shows contents, options and consumers' stat_text
 
 stat_json() {
-    is '1 2000 always 65536 fast:500 slow:1500' "$(lq stat root/one --json | jq -r '"\(.first_id) \(.last_id) \(.sync) \(.segment_size) \([.consumers[] | "\(.name):\(.ready)"] | join(" "))"')"
+    is '1 2000 always 65536 fast:500 slow:1500' "$(lq stat root/one --json |
+        jq -r '"\(.first_id) \(.last_id) \(.sync) \(.segment_size) \([.consumers[] | "\(.name):\(.ready)"] | join(" "))"')"
 }
 check 'stat --json' stat_json
 
@@ -67,13 +88,16 @@ unacked() {
 check 'stat sees what is handed out' unacked
 
 segments() {
-    lq segments root/one >out && sed -n 1p out | grep -qE '^FILE +FIRST +LAST +MESSAGES ' && is "$(($(find root/one/log -name '*.seg' | wc -l) + 1))" "$(wc -l <out)" &&
-        is 2000 "$(lq segments root/one --json | jq -s 'map(.messages) | add')" && is 1 "$(lq segments root/one --json | jq -s '.[0].first_id')"
+    lq segments root/one >out && sed -n 1p out | grep -qE '^FILE +FIRST +LAST +MESSAGES ' &&
+        is "$(($(find root/one/log -name '*.seg' | wc -l) + 1))" "$(wc -l <out)" &&
+        is 2000 "$(lq segments root/one --json | jq -s 'map(.messages) | add')" &&
+        is 1 "$(lq segments root/one --json | jq -s '.[0].first_id')"
 }
 check 'segments shows a line for each log file' segments
 
 hostile_directories() {
-    mkdir -p "root/a b" "root/$(printf 'x\ny')" && ln -s .. root/loop && ln -s ../root/one root/link && lq ls root >out && has 'link' out && is 5 "$(wc -l <out)"
+    mkdir -p "root/a b" "root/$(printf 'x\ny')" && ln -s .. root/loop && ln -s ../root/one root/link &&
+        lq ls root >out && has 'link' out && is 5 "$(wc -l <out)"
 }
 check 'ls follows no ring of links' hostile_directories
 

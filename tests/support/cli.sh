@@ -5,18 +5,20 @@
 #   ends CODE COMMAND...   true if the command ends with that exit code
 #   is WANTED GOT          true if the two texts are the same; shows them if not
 #   has TEXT FILE          true if the file has that text in it
+#   $top                   where the sources are
 #   picture DIRECTORY      everything about the files in it: names, sizes, times, contents
 #
 # Starts in an empty directory, which goes away at the end.
 . tests/support/tap.sh
 
+top=$PWD
 case ${LQ:=./lq} in
 /*) ;;
 *) LQ=$PWD/$LQ ;;
 esac
 [ -x "$LQ" ] || { echo "Bail out! There is no $LQ: run make" && exit 1; }
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/lq-cli.XXXXXX") || exit 1
-export LQ TMPDIR LC_ALL=C
+export LQ TMPDIR LC_ALL=C top
 unset LQ_ROOT
 trap 'cd / && rm -rf "$TMPDIR"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -1,0 +1,124 @@
+/* A consumer that was ahead of the log after a torn tail must not wait for ids that were taken back: it receives
+ * what is put now under them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "support/api.h"
+#include "support/child.h"
+#include "support/damage.h"
+
+enum { KIB = 1024, MESSAGES = 200, SIZE = 60, LEFT = 80 };
+
+static const char *queue_path;
+static lq_options options;
+static bool in_order;
+
+static lq_queue *open_queue(void)
+{
+    lq_queue *queue;
+    OK(lq_open(queue_path, &options, &queue));
+    return queue;
+}
+
+static int put_and_write(void *context)
+{
+    (void)context;
+    lq_queue *queue = open_queue();
+    api_put_range(queue, 1, LEFT, SIZE);
+    OK(lq_close(queue));
+    return 0;
+}
+
+/* Consumes all, in order or every second one, and has the position saved, but not the log. */
+static int consume_more_and_die(void *context)
+{
+    lq_message message;
+    lq_consumer_options how = {.size = sizeof how, .window = 256};
+    (void)context;
+    lq_queue *queue = open_queue();
+    lq_consumer *consumer = api_consumer(queue, "c", &how);
+    api_put_range(queue, LEFT + 1, MESSAGES, SIZE);
+    for (uint64_t id = 1; id <= MESSAGES; id++) {
+        OK(lq_get(consumer, &message, 0));
+        EQUAL(message.id, id);
+        if (in_order || id % 2 == 0) OK(lq_ack(consumer, &message));
+    }
+    OK(lq_consumer_close(consumer));
+    return 0;
+}
+
+static void prepare(void **state, bool ordered)
+{
+    options = (lq_options){.size = sizeof options, .sync = LQ_SYNC_NEVER, .segment_size = 64 * KIB, .ring_size = 64 * KIB};
+    in_order = ordered;
+    queue_path = api_path(*state, "q");
+    assert_int_equal(child_run(put_and_write, NULL), 0);
+    assert_int_equal(child_run(consume_more_and_die, NULL), 0);
+    damage_reboot(queue_path); /* the ring is gone, the offset file had reached the disk */
+}
+
+static void a_consumer_ahead_of_the_log_receives_what_is_put_next(void **state)
+{
+    prepare(state, true);
+    lq_queue *queue = open_queue();
+    EQUAL(api_stats(queue).last_id, LEFT);
+    EQUAL(api_consumer_stats(queue, "c").floor, LEFT);
+    EQUAL(api_consumer_stats(queue, "c").delivered, LEFT);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    lq_message message;
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    api_put_range(queue, LEFT + 1, LEFT + 50, SIZE); /* the same ids again */
+    api_take_range(consumer, LEFT + 1, LEFT + 50, SIZE);
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+static void words_of_messages_that_were_taken_back_do_not_settle_those_that_come_in_their_place(void **state)
+{
+    lq_message message;
+    prepare(state, false); /* every second one was acked, those that are gone now too */
+    lq_queue *queue = open_queue();
+    EQUAL(api_stats(queue).last_id, LEFT);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_put_range(queue, LEFT + 1, MESSAGES, SIZE);
+    for (uint64_t id = 1; id <= MESSAGES; id++) {
+        if (id <= LEFT && id % 2 == 0) continue;
+        OK(lq_get(consumer, &message, 0));
+        EQUAL(message.id, id);
+        EQUAL(message.attempts, id <= LEFT ? 2 : 1);
+        HOLDS(api_is_filled(&message, SIZE, id));
+    }
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+static void the_clamped_position_survives_another_power_loss(void **state)
+{
+    prepare(state, true);
+    OK(lq_close(open_queue()));
+    damage_reboot(queue_path);
+    lq_queue *queue = open_queue();
+    EQUAL(api_consumer_stats(queue, "c").delivered, LEFT);
+    api_put_range(queue, LEFT + 1, LEFT + 5, SIZE);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_take_range(consumer, LEFT + 1, LEFT + 5, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(a_consumer_ahead_of_the_log_receives_what_is_put_next),
+        IN_DIRECTORY(words_of_messages_that_were_taken_back_do_not_settle_those_that_come_in_their_place),
+        IN_DIRECTORY(the_clamped_position_survives_another_power_loss),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

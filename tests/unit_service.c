@@ -1,0 +1,197 @@
+/* The library's thread: steps run when they are due or their bell rings, and never after they were removed. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "service.h"
+#include "support/api.h"
+
+struct counter {
+    struct lqi_task task;
+    _Atomic uint32_t steps, inside;
+    int64_t every_us;    /* 0: only when the bell rings */
+    unsigned dawdle_ms;
+    bool remove_itself;
+};
+
+static int64_t count(void *context)
+{
+    struct counter *counter = context;
+    atomic_store(&counter->inside, 1);
+    atomic_fetch_add(&counter->steps, 1);
+    if (counter->dawdle_ms) api_sleep_ms(counter->dawdle_ms);
+    if (counter->remove_itself) lqi_service_remove(&counter->task);
+    atomic_store(&counter->inside, 0);
+    return counter->every_us ? lqi_now_us() + counter->every_us : INT64_MAX;
+}
+
+static bool reaches(struct counter *counter, uint32_t steps)
+{
+    for (int i = 0; i < 10000 && atomic_load(&counter->steps) < steps; i++) api_sleep_ms(1);
+    return atomic_load(&counter->steps) >= steps;
+}
+
+static void add(struct counter *counter)
+{
+    counter->task.step = count;
+    counter->task.context = counter;
+    OK(lqi_service_add(&counter->task));
+}
+
+static void a_step_runs_at_once_and_whenever_it_is_due(void **state)
+{
+    (void)state;
+    struct counter counter = {.every_us = 2000};
+    add(&counter);
+    HOLDS(reaches(&counter, 10));
+    lqi_service_remove(&counter.task);
+    uint32_t steps = counter.steps;
+    api_sleep_ms(30);
+    EQUAL(counter.steps, steps);
+}
+
+static void a_step_runs_when_its_bell_rings(void **state)
+{
+    (void)state;
+    struct lqi_bell bell = {0};
+    struct counter counter = {.task = {.bell = &bell}};
+    add(&counter);
+    for (uint32_t i = 1; i <= 20; i++) {
+        HOLDS(reaches(&counter, i));
+        lqi_bell_ring(&bell);
+    }
+    HOLDS(reaches(&counter, 20));
+    lqi_service_remove(&counter.task);
+}
+
+static void a_deaf_task_is_not_woken_until_it_is_kicked(void **state)
+{
+    (void)state;
+    struct lqi_bell bell = {0};
+    struct counter counter = {.task = {.bell = &bell}};
+    add(&counter);
+    HOLDS(reaches(&counter, 1));
+    api_sleep_ms(20);
+    atomic_store(&counter.task.deaf, 1);
+    lqi_service_kick();
+    api_sleep_ms(20);
+    uint32_t steps = counter.steps;
+    for (int i = 0; i < 10; i++) lqi_bell_ring(&bell);
+    api_sleep_ms(30);
+    EQUAL(counter.steps, steps);
+    atomic_store(&counter.task.deaf, 0);
+    lqi_service_kick();
+    HOLDS(reaches(&counter, steps + 1));
+    api_sleep_ms(20);
+    steps = counter.steps;
+    lqi_bell_ring(&bell);
+    HOLDS(reaches(&counter, steps + 1));
+    lqi_service_remove(&counter.task);
+}
+
+static void removing_waits_until_the_step_has_ended(void **state)
+{
+    (void)state;
+    struct counter counter = {.dawdle_ms = 60};
+    add(&counter);
+    while (!atomic_load(&counter.inside)) api_sleep_ms(1);
+    lqi_service_remove(&counter.task);
+    EQUAL(counter.inside, 0);
+}
+
+static void a_step_may_remove_itself(void **state)
+{
+    (void)state;
+    struct counter lone = {.every_us = 1, .remove_itself = true}, other = {.every_us = 1000};
+    add(&lone); /* the thread ends with it */
+    HOLDS(reaches(&lone, 1));
+    api_sleep_ms(20);
+    EQUAL(lone.steps, 1);
+    add(&other); /* and begins again */
+    HOLDS(reaches(&other, 3));
+    struct counter second = {.every_us = 1, .remove_itself = true};
+    add(&second);
+    HOLDS(reaches(&second, 1));
+    uint32_t steps = other.steps;
+    HOLDS(reaches(&other, steps + 3));
+    EQUAL(second.steps, 1);
+    lqi_service_remove(&other.task);
+}
+
+static void one_step_that_dawdles_delays_the_others_and_loses_none(void **state)
+{
+    (void)state;
+    struct lqi_bell bell = {0};
+    struct counter slow = {.dawdle_ms = 50}, fast = {.task = {.bell = &bell}};
+    add(&fast);
+    HOLDS(reaches(&fast, 1));
+    add(&slow);
+    while (!atomic_load(&slow.inside)) api_sleep_ms(1);
+    uint32_t steps = fast.steps;
+    lqi_bell_ring(&bell);
+    HOLDS(reaches(&fast, steps + 1));
+    lqi_service_remove(&slow.task);
+    lqi_service_remove(&fast.task);
+}
+
+static void more_bells_than_one_can_wait_for_are_heard(void **state)
+{
+    (void)state;
+    enum { TASKS = 300 };
+    struct lqi_bell *bells = calloc(TASKS, sizeof *bells);
+    struct counter *counters = calloc(TASKS, sizeof *counters);
+    for (int i = 0; i < TASKS; i++) {
+        counters[i].task.bell = &bells[i];
+        add(&counters[i]);
+    }
+    for (int i = 0; i < TASKS; i++) HOLDS(reaches(&counters[i], 1));
+    for (int i = 0; i < TASKS; i += 37) {
+        uint32_t steps = counters[i].steps;
+        lqi_bell_ring(&bells[i]);
+        HOLDS(reaches(&counters[i], steps + 1));
+    }
+    for (int i = 0; i < TASKS; i++) lqi_service_remove(&counters[i].task);
+    free(counters);
+    free(bells);
+}
+
+static void *add_and_remove(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 200; i++) {
+        struct counter counter = {.every_us = 100};
+        add(&counter);
+        if (i % 2) HOLDS(reaches(&counter, 1));
+        lqi_service_remove(&counter.task);
+    }
+    return NULL;
+}
+
+static void threads_may_add_and_remove_at_once(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, add_and_remove, NULL);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(a_step_runs_at_once_and_whenever_it_is_due),
+        IN_DIRECTORY(a_step_runs_when_its_bell_rings),
+        IN_DIRECTORY(a_deaf_task_is_not_woken_until_it_is_kicked),
+        IN_DIRECTORY(removing_waits_until_the_step_has_ended),
+        IN_DIRECTORY(a_step_may_remove_itself),
+        IN_DIRECTORY(one_step_that_dawdles_delays_the_others_and_loses_none),
+        IN_DIRECTORY(more_bells_than_one_can_wait_for_are_heard),
+        IN_DIRECTORY(threads_may_add_and_remove_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
