@@ -229,7 +229,7 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
 {
     const struct lqi_log_state *state = consumers->log->state;
     struct lqi_position position;
-    struct lqi_tail tail;
+    struct lqi_tail tail = {0};
     uint64_t settled = 0;
 
     memcpy(consumer->name, name, strlen(name) + 1);

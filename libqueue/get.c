@@ -279,7 +279,11 @@ int lqi_take(lq_consumer *consumer, lq_message *messages, size_t max, size_t *co
     int err = reserve(consumer, max);
     if (!err) err = take_all(consumer, messages, max, &count, lqi_log_visible(&consumer->queue->log));
 
-    if (!count) return err ? err : LQ_EMPTY;
+    if (!count) {
+        lqi_scan_let_go(&consumer->ahead);
+        lqi_scan_let_go(&consumer->again);
+        return err ? err : LQ_EMPTY;
+    }
     if (err && err != LQ_EMPTY) { /* first the messages, then what came behind them */
         consumer->pending = err;
         memcpy(consumer->pending_text, lq_error_text(), sizeof consumer->pending_text);

@@ -487,7 +487,7 @@ static bool parse_uuid(const char *text, uint8_t id[16])
 static int posix_boot_id(const struct lqi_io *io, uint8_t id[16])
 {
     (void)io;
-    char text[32768];
+    char text[32768] = {0};
     int error = read_text("/proc/sys/kernel/random/boot_id", text, 64);
     if (!error && parse_uuid(text, id)) return 0;
     /* Want of descriptors or memory hides nothing: with another kind of id, what the dead left would count as stale. */

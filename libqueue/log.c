@@ -357,10 +357,11 @@ int lqi_append_mark(struct lqi_log *log)
     uint64_t first_id, end;
     struct lqi_tail tail;
     int err = lqi_log_tail(log, &tail);
+    if (err) return err;
     const struct lqi_span *span = &log->state->spans[tail.span & 1];
     /* Never as the first record, of this segment or of the next one: the segment behind it would begin with the same
      * id, and so have the same name. */
-    if (err || tail.mark == tail.end || span->sealed || tail.end == span->position ||
-        tail.end + lqi_record_span(mark.size) > span->limit) return err;
+    if (tail.mark == tail.end || span->sealed || tail.end == span->position ||
+        tail.end + lqi_record_span(mark.size) > span->limit) return LQ_OK;
     return lqi_append(log, &mark, &first_id, &end);
 }

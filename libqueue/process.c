@@ -23,7 +23,7 @@ static void in_parent(void)
 static void in_child(void)
 {
     for (struct lqi_forkable *queue = queues; queue; queue = queue->next) {
-        for (size_t i = 0; i < sizeof queue->lock_files / sizeof *queue->lock_files; i++)
+        for (size_t i = 0; i < sizeof queue->lock_files / sizeof queue->lock_files[0]; i++)
             lqi_file_close(queue->lock_files[i]);
         atomic_store(&queue->forked, 1);
     }

@@ -33,6 +33,12 @@ static void close_segment(struct lqi_scan *scan)
     scan->segment_open = false;
 }
 
+void lqi_scan_let_go(struct lqi_scan *scan)
+{
+    const struct lqi_log_state *state = scan->log->state;
+    if (scan->segment_open && state && scan->segment.head.first_id < atomic_load(&state->first_id)) close_segment(scan);
+}
+
 void lqi_scan_release(struct lqi_scan *scan)
 {
     close_segment(scan);

@@ -62,6 +62,9 @@ enum { LQI_HOLE = 100 }; /* a result beside the public codes: see scan->hole */
 
 void lqi_scan_init(struct lqi_scan *scan, const struct lqi_log *log, size_t read_ahead);
 void lqi_scan_release(struct lqi_scan *scan);
+/* For one who has found nothing and may be idle for long: a file that retention has deleted since is closed, or its
+ * disk space would never be given back. */
+void lqi_scan_let_go(struct lqi_scan *scan);
 
 /* The next record below `limit` that holds `next_id` or comes after it. LQ_OK; LQ_EMPTY at `limit`; LQI_HOLE; or an error
  * (LQ_EIO, LQ_ENOMEM, LQ_ELIMIT...), after which the same may be tried again. The text of a hole is in lq_error_text() too. */

@@ -140,7 +140,8 @@ int lqi_service_add(struct lqi_task *task)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, watch_forks); /* outside our lock: a fork takes the two in the other order */
     pthread_mutex_lock(&lock);
-    task->running = task->removed = false;
+    task->running = false;
+    task->removed = false;
     task->next = tasks;
     tasks = task;
     int err = thread_runs ? LQ_OK : start();
