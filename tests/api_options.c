@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -223,6 +224,28 @@ static void a_queue_that_is_not_there_is_made_only_if_allowed(void **state)
     OK(try_open(state, (lq_options){.flags = LQ_NO_CREATE}));
 }
 
+static void there_is_a_limit_of_handles_and_the_next_one_is_told(void **state)
+{
+    lq_queue *queues[257] = {NULL};
+    int count = 0, err = LQ_OK;
+    lq_options options = {.size = SIZE, .ring_size = 64 << 10, .sync = LQ_SYNC_NEVER};
+
+    struct rlimit limit;
+    HOLDS(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    limit.rlim_cur = limit.rlim_max < 4096 ? limit.rlim_max : 4096;
+    HOLDS(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    if (limit.rlim_cur < 4000) skip();
+    while (count < 257 && (err = lq_open(api_path(*state, "q"), &options, &queues[count])) == LQ_OK) count++;
+    IS(LQ_ELIMIT, err);
+    TEXT_HAS("256");
+    EQUAL(count, 256);
+    EQUAL(api_stats(queues[0]).handles, 256);
+    OK(lq_close(queues[100]));
+    queues[100] = NULL;
+    OK(lq_open(api_path(*state, "q"), &options, &queues[100]));
+    for (int i = 0; i < 256; i++) OK(lq_close(queues[i]));
+}
+
 static void every_code_has_a_name_and_a_sentence(void **state)
 {
     (void)state;
@@ -250,6 +273,7 @@ int main(void)
         IN_DIRECTORY(a_consumers_struct_may_be_of_another_version_too),
         IN_DIRECTORY(files_are_private_unless_asked),
         IN_DIRECTORY(a_queue_that_is_not_there_is_made_only_if_allowed),
+        IN_DIRECTORY(there_is_a_limit_of_handles_and_the_next_one_is_told),
         IN_DIRECTORY(every_code_has_a_name_and_a_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,8 +5,10 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -143,6 +145,43 @@ static void who_consumes_faster_than_the_log_is_written_gets_the_disk_back_too(v
     HOLDS(api_stats(queue).segments <= 4);
     HOLDS(api_disk_used(api_path(*state, "q/log")) <= 400 << 10);
     OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+/* Files of the log that have no name any more and are still open in this process: their space is not given back. */
+static int deleted_and_open(void)
+{
+    char link[64], target[4096];
+    int count = 0;
+    for (int fd = 3; fd < 200; fd++) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t size = readlink(link, target, sizeof target - 1);
+        if (size <= 0) continue;
+        target[size] = 0;
+        count += strstr(target, ".seg (deleted)") != NULL;
+    }
+    return count;
+}
+
+static void who_has_nothing_to_do_keeps_no_deleted_file_open(void **state)
+{
+    lq_queue *queue = api_open(state, &(lq_options){SMALL});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL), *ahead = api_consumer(queue, "ahead", NULL);
+    lq_message message;
+
+    api_put_range(queue, 1, 500, BODY);
+    for (int i = 0; i < 2; i++) { /* read a second time, from the file */
+        OK(lq_poll(consumer, &message));
+        OK(lq_release(consumer, &message));
+    }
+    api_take_range(ahead, 1, 500, BODY);
+    api_take_range(consumer, 1, 500, BODY);
+    HOLDS(api_stats(queue).first_id > 1);
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    IS(LQ_EMPTY, lq_poll(ahead, &message));
+    EQUAL(deleted_and_open(), 0);
+    OK(lq_consumer_close(consumer));
+    OK(lq_consumer_close(ahead));
     OK(lq_close(queue));
 }
 
@@ -446,6 +485,7 @@ int main(void)
         IN_DIRECTORY(one_unsettled_message_keeps_its_segment_and_all_behind),
         IN_DIRECTORY(what_was_consumed_before_a_restart_goes_after_it),
         IN_DIRECTORY(who_consumes_faster_than_the_log_is_written_gets_the_disk_back_too),
+        IN_DIRECTORY(who_has_nothing_to_do_keeps_no_deleted_file_open),
         IN_DIRECTORY(a_full_queue_rejects_until_something_is_consumed),
         IN_DIRECTORY(a_full_queue_whose_log_is_still_in_memory_makes_room_as_well),
         IN_DIRECTORY(a_full_queue_blocks_until_somebody_consumes),

@@ -16,7 +16,7 @@
 
 enum { KIB = 1024 };
 
-static const char *queue_path;
+static char queue_path[4096];
 static lq_options options;
 
 static lq_queue *open_queue(void)
@@ -28,7 +28,7 @@ static lq_queue *open_queue(void)
 
 static void use(void **state, int compression)
 {
-    queue_path = api_path(*state, "q");
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "q"));
     options = (lq_options){.size = sizeof options, .segment_size = 64 * KIB, .ring_size = 64 * KIB, .compression = compression};
 }
 

@@ -14,7 +14,7 @@
 
 enum { KIB = 1024, MESSAGES = 200, SIZE = 60, LEFT = 80 };
 
-static const char *queue_path;
+static char queue_path[4096];
 static lq_options options;
 static bool in_order;
 
@@ -56,7 +56,7 @@ static void prepare(void **state, bool ordered)
 {
     options = (lq_options){.size = sizeof options, .sync = LQ_SYNC_NEVER, .segment_size = 64 * KIB, .ring_size = 64 * KIB};
     in_order = ordered;
-    queue_path = api_path(*state, "q");
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "q"));
     assert_int_equal(child_run(put_and_write, NULL), 0);
     assert_int_equal(child_run(consume_more_and_die, NULL), 0);
     damage_reboot(queue_path); /* the ring is gone, the offset file had reached the disk */

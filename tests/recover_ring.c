@@ -21,7 +21,7 @@
 
 enum { KIB = 1024 };
 
-static const char *queue_path;
+static char queue_path[4096];
 
 static lq_options options_of(int sync, int compression)
 {
@@ -127,7 +127,7 @@ static void check_load(void **state, struct load load, int rounds)
 {
     uint64_t acked = 0;
 
-    queue_path = api_path(*state, "q");
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "q"));
     load.first = 1;
     for (int round = 0; round < rounds; round++) {
         assert_int_equal(child_run(put_and_die, &load), 0);
@@ -215,7 +215,7 @@ static void what_is_in_the_ring_survives_damage_to_the_file_before_it(void **sta
     lq_message message;
     unsigned lost = 0, read = 0;
 
-    queue_path = api_path(*state, "q");
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "q"));
     assert_int_equal(child_run(sync_then_put_and_die, &load), 0);
     struct damage_place place = damage_find(queue_path, 10);
     api_file_flip(place.path, place.offset + 20, 1); /* the header of the last that is in the file */
@@ -249,7 +249,7 @@ static void damage_to_what_was_written_and_not_synced_costs_one_record(void **st
     lq_message message;
     unsigned lost = 0, read = 0;
 
-    queue_path = api_path(*state, "q");
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "q"));
     load.options.segment_size = 1024 * KIB;
     assert_int_equal(child_run(put_and_die, &load), 0);
     struct damage_place place = damage_find(queue_path, 10); /* the ring has gone over it long since */
@@ -384,7 +384,7 @@ static void with_each_instant(void **state, bool survivor)
         char name[20];
         lq_queue *queue = NULL;
         snprintf(name, sizeof name, "q%d", instant);
-        queue_path = api_path(*state, name);
+        snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, name));
         *death = (struct death){.instant = (enum instant)instant,
                                 .load = {.options = options_of(LQ_SYNC_NEVER, 0), .first = 1, .count = 30, .size_of = small, .batch = 1}};
         if (survivor) queue = open_with(&death->load.options);

@@ -17,66 +17,13 @@
 #include "queue.h"
 #include "support/api.h"
 #include "support/child.h"
+#include "support/io_dying.h"
 
 enum { KIB = 1024, BLOCKED_US = 1000000 };
 
-/* ---- a machine to die at ------------------------------------------------ */
-
-static struct {
-    uint64_t at;  /* dies at this call, from 1 */
-    bool after;
-    uint64_t calls;
-} fate;
-
-static bool due(void)
-{
-    return ++fate.calls == fate.at;
-}
-
-#define DYING(name, parameters, arguments)                        \
-    static int dying_##name parameters                            \
-    {                                                             \
-        bool now = due();                                         \
-        if (now && !fate.after) _exit(42);                        \
-        int error = lqi_io_posix.name arguments;                  \
-        if (now) _exit(42);                                       \
-        return error;                                             \
-    }
-
-DYING(dir_sync, (const struct lqi_io *io, int dir), (io, dir))
-DYING(open, (const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out),
-      (io, dir, name, flags, mode, fd_out))
-DYING(write, (const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size), (io, fd, offset, data, size))
-DYING(sync, (const struct lqi_io *io, int fd), (io, fd))
-DYING(truncate, (const struct lqi_io *io, int fd, uint64_t size), (io, fd, size))
-DYING(allocate, (const struct lqi_io *io, int fd, uint64_t size), (io, fd, size))
-DYING(rename, (const struct lqi_io *io, int dir, const char *from, const char *to, bool replace), (io, dir, from, to, replace))
-DYING(unlink, (const struct lqi_io *io, int dir, const char *name), (io, dir, name))
-DYING(lock, (const struct lqi_io *io, int fd, uint64_t byte), (io, fd, byte))
-DYING(unlock, (const struct lqi_io *io, int fd, uint64_t byte), (io, fd, byte))
-DYING(map, (const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_t mirrored, bool writable, void **map_out),
-      (io, fd, offset, size, mirrored, writable, map_out))
-
-static struct lqi_io dying_machine(void)
-{
-    struct lqi_io io = lqi_io_posix;
-    io.dir_sync = dying_dir_sync;
-    io.open = dying_open;
-    io.write = dying_write;
-    io.sync = dying_sync;
-    io.truncate = dying_truncate;
-    io.allocate = dying_allocate;
-    io.rename = dying_rename;
-    io.unlink = dying_unlink;
-    io.lock = dying_lock;
-    io.unlock = dying_unlock;
-    io.map = dying_map;
-    return io;
-}
-
 /* ---- the script --------------------------------------------------------- */
 
-static const char *queue_path;
+static char queue_path[4096];
 static lq_options options;
 
 static struct account { /* in memory that outlives the child */
@@ -116,7 +63,7 @@ static int play(void *context)
     lq_consumer *consumer;
     (void)context;
 
-    io = dying_machine();
+    io = io_dying();
     OK(lqi_open_io(&io, queue_path, &options, &queue));
     OK(lq_consumer_open(queue, "c", NULL, &consumer));
     for (uint64_t id = 1; id <= MESSAGES; id++) {
@@ -128,7 +75,7 @@ static int play(void *context)
     OK(lq_consumer_close(consumer));
     OK(lq_close(queue));
     atomic_store(&account->finished, 1);
-    return 42;
+    return IO_DYING_STATUS;
 }
 
 /* ---- afterwards --------------------------------------------------------- */
@@ -170,16 +117,14 @@ static bool die_at(const char *directory, uint64_t at, bool after, bool survivor
     lq_consumer *consumer;
 
     memset(account, 0, sizeof *account);
-    fate.at = at;
-    fate.after = after;
-    fate.calls = 0;
+    io_dying_at(at, after);
     snprintf(name, sizeof name, "q%d%d%d.%d", options.sync, survivor, after, (int)at);
-    queue_path = api_path(directory, name);
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(directory, name));
     OK(lq_open(queue_path, &options, &queue));
     OK(lq_consumer_open(queue, "c", NULL, &consumer));
     OK(lq_consumer_close(consumer));
     if (!survivor) OK(lq_close(queue));
-    assert_int_equal(child_run(play, NULL), 42);
+    assert_int_equal(child_run(play, NULL), IO_DYING_STATUS);
     if (!survivor) OK(lq_open(queue_path, &options, &queue));
     go_on(queue);
     OK(lq_close(queue));

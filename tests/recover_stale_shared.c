@@ -20,13 +20,13 @@
 
 enum { KIB = 1024, MESSAGES = 50, SIZE = 300, ACKED = 10 };
 
-static const char *queue_path;
+static char queue_path[4096];
 static char shared_path[4200];
 static lq_options options;
 
 static void use_queue(void **state, int sync)
 {
-    queue_path = api_path(*state, "q");
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "q"));
     snprintf(shared_path, sizeof shared_path, "%s/" LQI_SHARED_NAME, queue_path);
     options = (lq_options){.size = sizeof options, .sync = sync, .segment_size = 64 * KIB, .ring_size = 64 * KIB};
 }
@@ -78,7 +78,7 @@ static void harmed_by(void **state, void (*harm)(uint64_t seed), unsigned times)
         char name[20];
         use_queue(state, LQ_SYNC_ALWAYS);
         snprintf(name, sizeof name, "q%u", round);
-        queue_path = api_path(*state, name);
+        snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, name));
         snprintf(shared_path, sizeof shared_path, "%s/" LQI_SHARED_NAME, queue_path);
         assert_int_equal(child_run(fill_and_die, round & 1 ? dies : NULL), 0);
         harm(round / 2 + 1);
@@ -195,7 +195,7 @@ static void random_consumer_state_loses_no_message(void **state)
         char name[20];
         use_queue(state, LQ_SYNC_ALWAYS);
         snprintf(name, sizeof name, "q%d", (int)seed);
-        queue_path = api_path(*state, name);
+        snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, name));
         snprintf(shared_path, sizeof shared_path, "%s/" LQI_SHARED_NAME, queue_path);
         assert_int_equal(child_run(fill_and_die, dies), 0);
         randomize_the_consumers(seed);
@@ -213,7 +213,7 @@ static void the_working_memory_of_another_queue_is_not_believed(void **state)
     assert_int_equal(child_run(fill_and_die, dies), 0);
     snprintf(mine, sizeof mine, "%s", shared_path);
 
-    queue_path = api_path(*state, "other");
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "other"));
     snprintf(shared_path, sizeof shared_path, "%s/" LQI_SHARED_NAME, queue_path);
     assert_int_equal(child_run(fill_and_die, dies), 0);
     struct api_bytes theirs = api_file_read(shared_path);
@@ -221,7 +221,7 @@ static void the_working_memory_of_another_queue_is_not_believed(void **state)
     assert_true(fd >= 0 && write(fd, theirs.bytes, theirs.size) == (ssize_t)theirs.size);
     close(fd);
     free(theirs.bytes);
-    queue_path = api_path(*state, "q");
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "q"));
     expect_all();
 }
 

@@ -17,7 +17,7 @@
 
 enum { KIB = 1024, MESSAGES = 12, SIZE = 60, SPAN = 40 + 64 };
 
-static const char *queue_path;
+static char queue_path[4096];
 static lq_options options;
 
 static lq_queue *open_queue(void)
@@ -49,7 +49,7 @@ static void lose_power(void)
 /* A queue in which power was lost; its segment's path. */
 static const char *torn(void **state, const char *name, int sync)
 {
-    queue_path = api_path(*state, name);
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, name));
     options = (lq_options){.size = sizeof options, .sync = sync, .segment_size = 64 * KIB, .ring_size = 64 * KIB};
     to_put = MESSAGES;
     lose_power();
@@ -214,7 +214,7 @@ static int consume_and_die(void *context)
 
 static void the_last_record_is_damaged_and_not_torn_when_an_offset_file_saw_it_synced(void **state)
 {
-    queue_path = api_path(*state, "q");
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "q"));
     options = (lq_options){.size = sizeof options, .sync = LQ_SYNC_NEVER, .segment_size = 64 * KIB, .ring_size = 64 * KIB};
     assert_int_equal(child_run(consume_and_die, NULL), 0);
     damage_reboot(queue_path);

@@ -798,6 +798,8 @@ static void stop_for(size_t victim, int64_t us)
     for (size_t i = 0; i < CAST; i++)
         if (cast[i] == READER) after += atomic_load(&world->players[i].done);
     if (us == LONG_STOP_US && cast[victim] != READER && after == before) violation("no reader has come to read anything for %d ms", LONG_STOP_US / 1000);
+    /* Its own call begins anew: it was not blocked, but stopped. */
+    if (atomic_load(&world->players[victim].since_us)) atomic_store(&world->players[victim].since_us, now_us());
     kill(play.pids[victim], SIGCONT);
 }
 

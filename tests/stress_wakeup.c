@@ -46,12 +46,13 @@ static int produce(void *context)
     lq_queue *queue;
     alarm(0);
     OK(lq_open(queue_path, &options, &queue));
-    for (;;) {
+    while (!atomic_load(&world->stop)) {
         struct body body = {.put_us = api_now_us()};
         OK(lq_put(queue, &body, sizeof body, NULL));
         random = random * 6364136223846793005 + 1442695040888963407;
         nanosleep(&(struct timespec){0, (long)(random >> 33) % 600000}, NULL);
     }
+    return 0;
 }
 
 static int consume(void *context)
@@ -90,12 +91,13 @@ static int measure_the_machine(void *context)
 {
     (void)context;
     alarm(0);
-    for (;;) {
+    while (!atomic_load(&world->stop)) {
         int64_t start = api_now_us();
         nanosleep(&(struct timespec){0, 1000000}, NULL);
         int64_t stall = api_now_us() - start - 1000;
         if (stall > atomic_load(&world->stall_us)) atomic_store(&world->stall_us, stall);
     }
+    return 0;
 }
 
 static void storm(void **state, int sync)
