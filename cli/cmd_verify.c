@@ -122,7 +122,9 @@ static void show_result(const struct check *check, const char *path, const lq_ve
     if (!result->findings) return;
 
     after = fine_after(path, check, result->lost);
-    out_format("  %s message%s lost", human_count(result->lost).text, plural(result->lost));
+    /* Where nobody knows how much was in a place, none is counted. */
+    if (!result->lost) out_text("  no message is known to be lost");
+    else out_format("  %s message%s lost", human_count(result->lost).text, plural(result->lost));
     if (after) out_format(", %s after %s are fine", human_count(after).text, result->lost == 1 ? "it" : "the first");
     out_text(".   hint: lq cat --raw ");
     out_escaped(check->name, strlen(check->name));

@@ -132,8 +132,8 @@ enum {
 LQ_API const char *lq_error_name(int code);
 /* A short English sentence for the code. Static, any thread. */
 LQ_API const char *lq_strerror(int code);
-/* What the last call that failed in the calling thread ran into: file, byte,
- * reason. Valid until the thread's next failing call; "" when none has failed. */
+/* What the last call ran into, in the calling thread, if it failed: file, byte,
+ * reason. Valid until the thread's next call of the library. */
 LQ_API const char *lq_error_text(void);
 
 /* ---- queues ------------------------------------------------------------ */
@@ -224,7 +224,7 @@ enum { LQ_BATCH_MAX = 65535, LQ_KEY_MAX = 65535, LQ_NAME_MAX = 100 };
 
 /* PUT: appends a message (a NULL `data` with size 0 is an empty one) and stores
  * its id. `id_out` may be NULL. Any thread. The bytes are copied; nothing is kept.
- * LQ_ETOOBIG LQ_EFULL LQ_TIMEOUT LQ_ENOSPC LQ_EPOISONED LQ_EREADONLY. On any of
+ * LQ_ETOOBIG LQ_EFULL LQ_TIMEOUT LQ_ENOSPC LQ_ELIMIT LQ_EPOISONED LQ_EREADONLY. On any of
  * these the message is not in the queue, except that with LQ_EPOISONED and LQ_EBUSY
  * it may be: it was appended, but nobody can say whether it reached the disk. */
 LQ_API int lq_put(lq_queue *queue, const void *data, size_t size, uint64_t *id_out);
@@ -244,7 +244,7 @@ typedef struct lq_consumer lq_consumer;
 enum { /* lq_consumer_options.start: where a consumer that is new begins */
     LQ_START_BEGIN = 0, /* at the oldest message kept */
     LQ_START_END = 1,   /* behind the newest message */
-    LQ_START_ID = 2,    /* at start_id, or the next one that is kept */
+    LQ_START_ID = 2,    /* at start_id, or the next one that is kept; beyond the end as LQ_START_END */
     LQ_START_TIME = 3   /* at the first message put at or after start_time_us */
 };
 

@@ -163,29 +163,49 @@ static int find_end_in(const struct lqi_log *log, const struct lqi_segment *segm
 
 /* ---- the whole log ------------------------------------------------------ */
 
-/* The header of the last segment is gone, and with it the salt that its records verify with. */
-static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_t count, const struct lqi_promise *promise,
-                           struct lqi_found *found)
+/* How much of the log a segment may hold whose header cannot be read: as much as its file. Only what is no file is
+ * nothing; where the machine fails, an end must not be made up. */
+static int unreadable_size(const struct lqi_log *log, uint64_t id, uint64_t *size_out)
 {
     char name[LQI_SEGMENT_NAME_SIZE];
     struct lqi_file file = LQI_FILE_NONE;
-    struct lqi_segment before;
-    uint64_t size = 0, position = found->first_position;
 
-    if (count > 1 && lqi_segment_open(&before, log->io, log->log_dir, ids[count - 2], log->uuid, false) == LQ_OK) {
-        position = before.sealed ? before.end.end : before.head.position + before.file_size;
-        lqi_segment_close(&before);
-    }
-    lqi_segment_name(name, ids[count - 1]);
+    *size_out = 0;
+    lqi_segment_name(name, id);
     int err = lqi_file_open(&file, log->io, log->log_dir, name, name, LQI_OPEN_READ, 0);
-    if (!err) err = lqi_file_size(&file, &size);
+    if (!err) err = lqi_file_size(&file, size_out);
     lqi_file_close(&file);
+    return err == LQ_ENOTQUEUE || err == LQ_ENOTFOUND ? LQ_OK : err;
+}
+
+/* The header of the last segment is gone, and with it the salt that its records verify with. So may be those of
+ * others before it: what is good before them all must stay before the end. */
+static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_t count, const struct lqi_promise *promise,
+                           struct lqi_found *found)
+{
+    struct lqi_segment before;
+    uint64_t size, last_size = 0, sizes = 0, position = found->first_position;
+
+    for (size_t index = count; index-- > 0;) {
+        int err = index + 1 == count ? LQ_ECORRUPT
+                                     : lqi_segment_open(&before, log->io, log->log_dir, ids[index], log->uuid, false);
+        if (!err) {
+            position = before.sealed ? before.end.end : before.head.position + before.file_size;
+            lqi_segment_close(&before);
+            break;
+        }
+        if (err != LQ_ECORRUPT && err != LQ_EVERSION && err != LQ_ENOTFOUND) return err;
+        err = unreadable_size(log, ids[index], &size);
+        if (err) return err;
+        if (index + 1 == count) last_size = size;
+        sizes += size;
+    }
     found->end = position;
     found->next_id = ids[count - 1];
-    give_up_end(found, position + size, promise);
+    give_up_end(found, position + sizes, promise);
     /* No message takes less than its 8 bytes in a record's table. One more: the next segment needs a name of its own. */
-    found->next_id = lqi_max64(found->next_id, ids[count - 1] + size / LQI_MESSAGE_ENTRY + 1);
-    return err == LQ_ENOMEM ? err : LQ_OK;
+    found->next_id = lqi_max64(found->next_id, ids[count - 1] + last_size / LQI_MESSAGE_ENTRY + 1);
+    return LQ_OK;
 }
 
 static int find_last(const struct lqi_log *log, const uint64_t *ids, size_t count, const struct lqi_promise *promise,

@@ -86,6 +86,15 @@ static uint64_t oldest_id(const struct lqi_log *log)
 
 /* ---- holes -------------------------------------------------------------- */
 
+static void tell(const struct lqi_hole *found)
+{
+    if (found->count)
+        lqi_fail(LQ_ECORRUPT, "%s, byte %" PRIu64 ": %s; %" PRIu64 " messages from id %" PRIu64 " are lost", found->file,
+                 found->offset, found->text, found->count, found->first_id);
+    else
+        lqi_fail(LQ_ECORRUPT, "%s, byte %" PRIu64 ": %s", found->file, found->offset, found->text);
+}
+
 /* Notes a hole from the present position up to `to`, behind which the message `id` comes (0: not known), and steps over it. */
 static int hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *reason)
 {
@@ -105,11 +114,7 @@ static int hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *rea
     if (id > scan->next_id) scan->next_id = id;
     scan->position = to;
     scan->avoid_ring = scan->refreshed = false;
-    if (found->count)
-        lqi_fail(LQ_ECORRUPT, "%s, byte %" PRIu64 ": %s; %" PRIu64 " messages from id %" PRIu64 " are lost", found->file,
-                 found->offset, found->text, found->count, found->first_id);
-    else
-        lqi_fail(LQ_ECORRUPT, "%s, byte %" PRIu64 ": %s", found->file, found->offset, found->text);
+    tell(found);
     return LQI_HOLE;
 }
 
@@ -126,6 +131,7 @@ static int missing(struct lqi_scan *scan, uint64_t position, uint64_t id)
     lqi_segment_name(name, scan->hole.first_id ? scan->hole.first_id : id);
     snprintf(scan->hole.file, sizeof scan->hole.file, "log/%s", name);
     scan->hole.offset = 0;
+    tell(&scan->hole);
     scan->hole.trimmed = id <= kept;
     return result;
 }
@@ -190,6 +196,22 @@ static size_t last_not_above(const uint64_t *ids, size_t count, uint64_t id)
     return low; /* 0: all are above; else the index + 1 */
 }
 
+/* A file that is none of ours may have the name of a message in the middle of a good segment: that one goes on
+ * beyond it. */
+static bool use_covering(struct lqi_scan *scan, const uint64_t *ids, size_t index)
+{
+    while (index-- > 0) {
+        if (use_segment(scan, ids[index])) continue;
+        if (scan->segment.sealed && scan->position < scan->segment_end && scan->next_id < scan->segment.end.next_id) {
+            if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
+            return true;
+        }
+        break;
+    }
+    close_segment(scan);
+    return false;
+}
+
 static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count, uint64_t limit)
 {
     size_t place = last_not_above(ids, count, scan->next_id);
@@ -201,11 +223,13 @@ static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count
     if (err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTQUEUE) {
         char reason[sizeof scan->hole.text];
         snprintf(reason, sizeof reason, "%s", lq_error_text());
+        if (use_covering(scan, ids, index)) return LQ_OK;
         int result = step_over(scan, ids, count, index, limit, reason);
         char name[LQI_SEGMENT_NAME_SIZE];
         lqi_segment_name(name, ids[index]);
         snprintf(scan->hole.file, sizeof scan->hole.file, "log/%s", name);
         scan->hole.offset = 0;
+        if (result == LQI_HOLE) tell(&scan->hole);
         return result;
     }
     if (err) return err;

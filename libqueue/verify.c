@@ -13,6 +13,8 @@ struct verify {
     lq_finding_callback *each;
     void *context;
     lq_verify_result result;
+    uint64_t *unreadable; /* segments, by their first ids; 0: told by the walk */
+    size_t unreadable_count;
 };
 
 static void find(struct verify *verify, int code, const char *file, uint64_t offset, uint64_t first_id, uint64_t count,
@@ -52,7 +54,8 @@ static int verify_meta(struct verify *verify)
 
 /* ---- segments ----------------------------------------------------------- */
 
-static void verify_segment(struct verify *verify, uint64_t first_id, bool last)
+/* False: it cannot be read, and nobody has been told. */
+static bool verify_segment(struct verify *verify, uint64_t first_id, bool last)
 {
     const struct lqi_log *log = &verify->view.log;
     char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
@@ -64,11 +67,11 @@ static void verify_segment(struct verify *verify, uint64_t first_id, bool last)
     snprintf(shown, sizeof shown, "log/%s", name);
     verify->result.segments++;
     int err = lqi_segment_open(&segment, log->io, log->log_dir, first_id, log->uuid, false);
-    if (err == LQ_ENOTFOUND) return; /* deleted meanwhile */
-    if (err == LQ_ECORRUPT || err == LQ_EVERSION) return; /* the walk tells it, with what is lost */
+    if (err == LQ_ENOTFOUND) return true; /* deleted meanwhile */
+    if (err == LQ_ECORRUPT || err == LQ_EVERSION) return false; /* the walk tells it, with what is lost */
     if (err) {
         find(verify, err, shown, 0, 0, 0, lq_error_text());
-        return;
+        return true;
     }
     if (segment.damaged_copy >= 0)
         find(verify, LQ_ECORRUPT, shown, (uint64_t)segment.damaged_copy, 0, 0, "one of the two copies of the header does not verify");
@@ -77,6 +80,32 @@ static void verify_segment(struct verify *verify, uint64_t first_id, bool last)
     if (segment.sealed && lqi_segment_find_id(&segment, first_id, &entry, &index_damaged) == LQ_OK && index_damaged)
         find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&segment.head, segment.end.end), 0, 0, "the index does not verify");
     lqi_segment_close(&segment);
+    return true;
+}
+
+/* Those where the walk met no hole: at the very end, behind one that it told of, or in the middle of a good one. */
+static void find_unreadable(struct verify *verify)
+{
+    const struct lqi_log *log = &verify->view.log;
+    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+    struct lqi_segment segment;
+
+    for (size_t i = 0; i < verify->unreadable_count; i++) {
+        if (!verify->unreadable[i]) continue;
+        lqi_segment_name(name, verify->unreadable[i]);
+        snprintf(shown, sizeof shown, "log/%s", name);
+        int err = lqi_segment_open(&segment, log->io, log->log_dir, verify->unreadable[i], log->uuid, false);
+        if (!err) lqi_segment_close(&segment);
+        if (err == LQ_ECORRUPT || err == LQ_EVERSION) find(verify, err, shown, 0, 0, 0, lq_error_text());
+    }
+}
+
+static void note_told(struct verify *verify, const char *file)
+{
+    uint64_t id;
+    if (strncmp(file, "log/", 4) != 0 || !lqi_segment_name_parse(file + 4, &id)) return;
+    for (size_t i = 0; i < verify->unreadable_count; i++)
+        if (verify->unreadable[i] == id) verify->unreadable[i] = 0;
 }
 
 static int list_foreign(void *context, const char *name)
@@ -101,8 +130,11 @@ static int verify_segments(struct verify *verify)
     if (error) return lqi_fail_errno(error, "list", "log", -1);
     int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
     if (err) return err;
-    for (size_t i = 0; i < count; i++) verify_segment(verify, ids[i], i + 1 == count);
-    free(ids);
+    size_t unreadable = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!verify_segment(verify, ids[i], i + 1 == count)) ids[unreadable++] = ids[i];
+    verify->unreadable = ids;
+    verify->unreadable_count = unreadable;
     return LQ_OK;
 }
 
@@ -142,6 +174,7 @@ static int verify_records(struct verify *verify)
         err = lqi_scan_next(&scan, limit);
         if (err == LQI_HOLE) {
             const struct lqi_hole *hole = &scan.hole;
+            if (!hole->trimmed) note_told(verify, hole->file);
             if (!hole->trimmed) find(verify, LQ_ECORRUPT, hole->file, hole->offset, hole->first_id, hole->count, hole->text);
             err = LQ_OK;
         } else if (!err) {
@@ -151,6 +184,7 @@ static int verify_records(struct verify *verify)
     }
     verify->result.bytes = scan.position > start ? scan.position - start : 0;
     lqi_scan_release(&scan);
+    if (err == LQ_EMPTY) find_unreadable(verify);
     if (err == LQ_EMPTY) find_torn_tail(verify);
     return err == LQ_EMPTY ? LQ_OK : err;
 }
@@ -219,6 +253,7 @@ static int verify_queue(struct verify *verify, lq_queue *queue)
     if (!err) err = verify_segments(verify);
     if (!err) err = verify_records(verify);
     if (!err) err = verify_consumers(verify);
+    free(verify->unreadable);
     lqi_view_close(&verify->view);
     return err;
 }
