@@ -408,7 +408,7 @@ static int join_consumer(lq_consumer *consumer, const char *name)
     if (atomic_load(&slot->state) != LQI_CONSUMER_USED || !slot->region_ready || strcmp(slot->name, name) != 0)
         err = DELETED_MEANWHILE;
     if (!err) err = lqi_region_map(&queue->map, slot, &consumer->member.region);
-    consumer->member.window = slot->window;
+    if (!err) consumer->member.window = slot->window;
     if (!err) err = lqi_position_open(&consumer->position, queue->io, queue->consumers_dir, name, queue->meta.uuid, true);
     if (!err) err = lqi_member_join(&consumer->member);
     lqi_consumer_unlock(slot);

@@ -17,6 +17,7 @@ struct lq_reader {
     struct lqi_payload payload;
     uint64_t payload_id;   /* id of the payload's first message; 0: none is open */
     uint64_t skip_to;      /* messages before it are not wanted */
+    bool meta_told;        /* that `meta` is beyond reading, if it is */
     bool damaged;          /* scan.hole is what lq_reader_damage() tells */
 };
 
@@ -139,6 +140,17 @@ static int refresh_and_retry(lq_reader *reader)
     return err ? err : next_record(reader);
 }
 
+/* The first thing that is said of a queue without its `meta`. */
+static int tell_meta(lq_reader *reader)
+{
+    struct lqi_hole *hole = &reader->scan.hole;
+
+    *hole = (struct lqi_hole){.file = LQI_META_NAME};
+    snprintf(hole->text, sizeof hole->text, "%.190s", reader->view.queue->meta_damage);
+    reader->meta_told = reader->damaged = true;
+    return lqi_fail(LQ_ECORRUPT, "%s", reader->view.queue->meta_damage);
+}
+
 int lq_reader_next(lq_reader *reader, lq_message *message_out)
 {
     lq_message message = {0};
@@ -147,6 +159,7 @@ int lq_reader_next(lq_reader *reader, lq_message *message_out)
     if (!message_out) return lqi_fail(LQ_EINVAL, "lq_reader_next: message_out is NULL");
 
     reader->damaged = false;
+    if (reader->view.queue->meta_damage[0] && !reader->meta_told) return tell_meta(reader);
     if (!reader->payload_id || reader->payload.index == reader->payload.count) err = next_record(reader);
     if (err == LQ_EMPTY) err = refresh_and_retry(reader);
     if (err) return err;

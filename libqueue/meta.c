@@ -212,6 +212,9 @@ int lqi_trim_decode(const uint8_t *bytes, size_t size, const uint8_t uuid[16], s
 
 int lqi_trim_load(const struct lqi_file *file, const uint8_t uuid[16], struct lqi_trim *trim_out)
 {
+    memset(trim_out, 0, sizeof *trim_out);
+    if (file->fd < 0) return lqi_fail(LQ_ECORRUPT, "%s cannot be read", LQI_META_NAME);
+
     uint8_t bytes[LQI_META_SIZE];
     size_t got;
 

@@ -16,6 +16,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -181,6 +182,35 @@ static int open_part(lq_queue *queue, const char *name, int *dir_out)
     return error ? lqi_fail_errno(error, "open", name, -1) : LQ_OK;
 }
 
+static int open_parts(lq_queue *queue)
+{
+    int err = open_part(queue, "log", &queue->log.log_dir);
+    return err ? err : open_part(queue, "consumers", &queue->consumers_dir);
+}
+
+/* Without `meta` nothing can be written any more, but all can be read: the segments know which queue they are of. */
+static int look_without_meta(lq_queue *queue)
+{
+    struct lqi_segment segment;
+    uint64_t *ids;
+    size_t count;
+    bool found = false;
+    snprintf(queue->meta_damage, sizeof queue->meta_damage, "%s", lq_error_text());
+
+    int err = open_parts(queue);
+    if (!err) err = lqi_segment_list(queue->io, queue->log.log_dir, &ids, &count, NULL);
+    if (err) return err;
+    for (size_t i = 0; i < count && !found; i++) {
+        found = lqi_segment_open(&segment, queue->io, queue->log.log_dir, ids[i], NULL, false) == LQ_OK;
+        if (!found) continue;
+        memcpy(queue->meta.uuid, segment.head.uuid, sizeof queue->meta.uuid);
+        lqi_segment_close(&segment);
+    }
+    free(ids);
+    if (!found) return lqi_fail(LQ_ECORRUPT, "%s", queue->meta_damage);
+    return lqi_options_complete(&(lq_options){.size = sizeof(lq_options)}, &queue->meta.options);
+}
+
 static int open_files(lq_queue *queue, const char *path, const lq_options *asked)
 {
     bool writable = !(asked->flags & LQ_READ_ONLY);
@@ -196,10 +226,9 @@ static int open_files(lq_queue *queue, const char *path, const lq_options *asked
         err = check_empty(queue, path);
         if (!err) err = lqi_fail(LQ_ENOTQUEUE, "%s is not a queue: it has no file '" LQI_META_NAME "'", path);
     }
+    if (err == LQ_ECORRUPT && !writable) return look_without_meta(queue);
     if (!err) err = lqi_options_match(asked, &queue->meta.options);
-    if (!err) err = open_part(queue, "log", &queue->log.log_dir);
-    if (!err) err = open_part(queue, "consumers", &queue->consumers_dir);
-    return err;
+    return err ? err : open_parts(queue);
 }
 
 /* ---- setting up --------------------------------------------------------- */
@@ -478,6 +507,24 @@ int lq_open(const char *path, const lq_options *options, lq_queue **queue_out)
 
 /* ---- close -------------------------------------------------------------- */
 
+/* `meta` remembers how far the log went, so that the loss of its last file, or of that one's end, is told and not
+ * taken for the end. A nicety like the mark. */
+static void promise_end(lq_queue *queue)
+{
+    const struct lqi_log_state *state = queue->log.state;
+    struct lqi_trim trim;
+    int err = lqi_trim_load(&queue->meta_file, queue->meta.uuid, &trim);
+
+    if (err && err != LQ_ECORRUPT) return;
+    uint64_t synced = atomic_load(&state->synced), next_id = atomic_load(&state->synced_id) + 1;
+    if (trim.synced >= synced && trim.next_id >= next_id) return;
+    trim.first_id = atomic_load(&state->first_id);
+    trim.position = atomic_load(&state->first_position);
+    trim.synced = synced;
+    trim.next_id = next_id;
+    (void)lqi_trim_store(&queue->meta_file, queue->meta.uuid, &trim);
+}
+
 /* Nothing lives but this handle: everything into the files. */
 static int finish(lq_queue *queue)
 {
@@ -485,6 +532,7 @@ static int finish(lq_queue *queue)
     if (!err) err = lqi_consumers_sync(&queue->consumers);
     /* The mark is a nicety, and needs space: without it the log is as complete. */
     if (!err && lqi_append_mark(&queue->log) == LQ_OK) err = lqi_commit_all(&queue->log);
+    if (!err) promise_end(queue);
     if (!err) err = lqi_give_back_space(&queue->log);
     if (!err) atomic_store(&queue->map.head->clean, 1);
     return err;

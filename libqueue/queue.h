@@ -14,7 +14,8 @@ struct lq_queue {
     const struct lqi_io *io;
     struct lqi_log log;
     struct lqi_meta meta;
-    struct lqi_file meta_file;
+    struct lqi_file meta_file;        /* none if it is beyond reading, and the queue only looked at */
+    char meta_damage[LQI_TEXT_MAX];   /* and why it is */
     struct lqi_file shared_locks;     /* `shared`, opened once more: a map, which a child keeps, would keep its locks */
     struct lqi_shared_map map;
     struct lqi_consumers consumers;

@@ -153,7 +153,7 @@ static int use_segment(struct lqi_scan *scan, uint64_t first_id)
 static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit, const char *reason)
 {
     struct lqi_segment next;
-    uint64_t to = limit, id = 0;
+    uint64_t to = lqi_min64(limit, scan->files_end), id = 0;
 
     for (index++; index < count && !id; index++) {
         int err = lqi_segment_open(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid, false);
@@ -251,6 +251,8 @@ static int open_segment(struct lqi_scan *scan, uint64_t limit)
             return LQ_OK;
     }
     for (unsigned tries = 0;; tries++) {
+        const struct lqi_log_state *state = scan->log->state;
+        scan->files_end = state ? atomic_load_explicit(&state->written, memory_order_acquire) : UINT64_MAX;
         int err = lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL);
         if (err) return err;
         err = find_in_list(scan, ids, count, limit);

@@ -38,6 +38,7 @@ struct lqi_scan {
     struct lqi_segment segment;
     bool segment_open, refreshed;
     uint64_t segment_end;     /* records end here at the latest */
+    uint64_t files_end;       /* what is behind it is in the ring only, as it was before the directory was listed */
 
     /* bytes at hand: [buffer_position, buffer_position + buffered) of one segment */
     struct lqi_block *block;

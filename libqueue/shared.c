@@ -42,12 +42,12 @@ void lqi_shared_ring(const struct lqi_shared_map *map, struct lqi_ring *ring_out
 
 /* The numbers by which everything else in the file is reached. How they fit each other cannot be asked, as they
  * may move while we look; what lies behind them is checked where it is used. */
-static bool sane(const struct lqi_shared *head, uint64_t file_size)
+static bool sane(const struct lqi_shared *head, uint64_t size, uint64_t file_size)
 {
     uint64_t ring_size = head->identity.ring_size;
 
     return ring_size >= RING_SIZE_MIN && ring_size <= RING_SIZE_MAX && (ring_size & (ring_size - 1)) == 0 &&
-           LQI_SHARED_HEAD + ring_size <= file_size && atomic_load(&head->size) <= file_size &&
+           LQI_SHARED_HEAD + ring_size <= file_size && size <= file_size &&
            atomic_load(&head->log.ring.appended) < (uint64_t)1 << 62;
 }
 
@@ -89,7 +89,7 @@ static int read_identity(const struct lqi_file *file, const uint8_t uuid[16], ui
 int lqi_shared_attach(struct lqi_shared_map *map, const struct lqi_io *io, int dir, const uint8_t uuid[16],
                       bool writable)
 {
-    uint64_t ring_size = 0, file_size = 0;
+    uint64_t ring_size = 0, size = 0, file_size = 0;
 
     *map = (struct lqi_shared_map){.io = io, .file = LQI_FILE_NONE, .writable = writable};
     int err = lqi_file_open(&map->file, io, dir, LQI_SHARED_NAME, LQI_SHARED_NAME,
@@ -97,8 +97,10 @@ int lqi_shared_attach(struct lqi_shared_map *map, const struct lqi_io *io, int d
     if (err) return err;
     err = read_identity(&map->file, uuid, &ring_size);
     if (!err) err = map_head(map, ring_size);
+    /* In this order: both grow, the file first. */
+    if (!err) size = atomic_load(&map->head->size);
     if (!err) err = lqi_file_size(&map->file, &file_size);
-    if (!err && !sane(map->head, file_size)) err = lqi_fail(LQ_ECORRUPT, "%s: its positions make no sense", map->file.name);
+    if (!err && !sane(map->head, size, file_size)) err = lqi_fail(LQ_ECORRUPT, "%s: its positions make no sense", map->file.name);
     if (err) lqi_shared_detach(map);
     return err;
 }

@@ -37,6 +37,10 @@ static int verify_meta(struct verify *verify)
     struct lqi_meta meta;
     size_t got;
 
+    if (queue->meta_damage[0]) {
+        find(verify, LQ_ECORRUPT, LQI_META_NAME, 0, 0, 0, queue->meta_damage);
+        return LQ_OK;
+    }
     int err = lqi_file_read(&queue->meta_file, 0, bytes, sizeof bytes, &got);
     if (err) return err;
     if (got < sizeof bytes) find(verify, LQ_ECORRUPT, LQI_META_NAME, got, 0, 0, "the file is shorter than it should be");

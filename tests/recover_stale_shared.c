@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "shared.h"
+#include "queue.h"
 #include "support/api.h"
 #include "support/child.h"
 #include "support/damage.h"
@@ -296,6 +296,34 @@ static void replaced_by_garbage_while_in_use_keeps_new_openers_out_until_all_hav
     check_refused_then_whole(state, replace_by_garbage);
 }
 
+static lq_queue *growing;
+
+/* Right after anybody has asked for a file's size, another handle makes it larger. */
+static int stat_and_grow(const struct lqi_io *io, int fd, struct lqi_io_stat *stat_out)
+{
+    static int count;
+    char name[20];
+    lq_consumer *consumer;
+    int error = lqi_io_posix.stat(io, fd, stat_out);
+    snprintf(name, sizeof name, "c%d", count++);
+    OK(lq_consumer_open(growing, name, NULL, &consumer));
+    OK(lq_consumer_close(consumer));
+    return error;
+}
+
+static void working_memory_that_grows_while_it_is_joined_is_believed(void **state)
+{
+    struct lqi_io io = lqi_io_posix;
+    lq_queue *second;
+    use_queue(state, LQ_SYNC_NEVER);
+    growing = open_queue();
+    io.stat = stat_and_grow;
+    OK(lqi_open_io(&io, queue_path, &options, &second));
+    io.stat = lqi_io_posix.stat;
+    OK(lq_close(second));
+    OK(lq_close(growing));
+}
+
 /* meta, too: its bytes are the locks that prove who lives. */
 static void copy_meta(uint64_t seed)
 {
@@ -353,6 +381,7 @@ int main(void)
         IN_DIRECTORY(removed_while_in_use_keeps_new_openers_out_until_all_have_closed),
         IN_DIRECTORY(replaced_by_a_copy_while_in_use_keeps_new_openers_out_until_all_have_closed),
         IN_DIRECTORY(replaced_by_garbage_while_in_use_keeps_new_openers_out_until_all_have_closed),
+        IN_DIRECTORY(working_memory_that_grows_while_it_is_joined_is_believed),
         IN_DIRECTORY(meta_replaced_by_a_copy_while_in_use_keeps_new_openers_out_until_all_have_closed),
         IN_DIRECTORY(something_else_of_that_name_is_an_error_and_nothing_worse),
     };

@@ -142,7 +142,10 @@ static int leave(int result)
 static bool good(int result, const char *what)
 {
     if (result == LQ_OK) return true;
-    if (result == LQ_EBUSY && setting.stops) exit(0); /* in the midst of something: the next one goes on */
+    if (result == LQ_EBUSY && setting.stops) { /* in the midst of something: the next one goes on */
+        atomic_store(&self.player->incarnation, 0);
+        exit(0);
+    }
     violation("%s: %s: %s", what, lq_error_name(result), lq_error_text());
     return false;
 }
