@@ -324,6 +324,8 @@ static void got(int index, const lq_message *message)
     struct model_consumer *consumer = &model.consumers[member->name];
     uint64_t id = message->id;
 
+    /* A roll makes durable what it seals, and so shows what was put without waiting for the disk. */
+    if (id > model.visible_id) look();
     check_message(&model, message);
     if (model.drops && id != consumer_next(&model, consumer)) {
         look();

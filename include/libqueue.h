@@ -273,7 +273,8 @@ LQ_API int lq_consumer_open(lq_queue *queue, const char *name, const lq_consumer
                             lq_consumer **consumer_out);
 
 /* Leaves. What this member holds unsettled goes back at once to the others; all
- * memory it was lent becomes invalid. NULL is LQ_OK. Always frees the handle. */
+ * memory it was lent becomes invalid. NULL is LQ_OK. Frees the handle whatever it
+ * returns, except for LQ_EINVAL: a consumer cannot be closed from its own handler. */
 LQ_API int lq_consumer_close(lq_consumer *consumer);
 
 /* Deletes the consumer and its position, for ever. LQ_ENAME LQ_ENOTFOUND
@@ -333,7 +334,7 @@ LQ_API int lq_notify(lq_consumer *consumer, lq_handler *handler, void *context);
 
 /* Runs the handler of a consumer opened with LQ_CONSUMER_DISPATCH, in the calling
  * thread, for up to `max` messages that are there now; never waits.
- * `count_out` may be NULL. LQ_EMPTY when there were none. */
+ * `count_out` may be NULL. LQ_EMPTY when there were none; with `max` 0, LQ_OK. */
 LQ_API int lq_dispatch(lq_consumer *consumer, size_t max, size_t *count_out);
 
 /* A descriptor for poll, epoll and their kin: readable while there may be
