@@ -364,8 +364,8 @@ static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_
 
 static int set_up_shared(lq_queue *queue)
 {
-    struct lqi_found found;
-    uint64_t messages;
+    struct lqi_found found = {0};
+    uint64_t messages = 0;
     int err = sync_names(queue);
     if (!err) err = recover(queue, &found, &messages);
     if (!err) err = lqi_shared_create(&queue->map, queue->io, queue->dir, queue->meta.uuid, queue->meta.options.ring_size,
