@@ -117,12 +117,12 @@ static void two_unreadable_files_at_the_end_hide_nothing_before_them(void **stat
         HOLDS(fd >= 0);
         assert_int_equal(pwrite(fd, zeroes, sizeof zeroes, 0), sizeof zeroes);
         close(fd);
-        char other[300];
+        char other[320];
         snprintf(other, sizeof other, "%s.aside", file);
         if (i == 1) break;
         assert_int_equal(rename(file, other), 0); /* the one before it is the last one now */
         path_of_last(path, file);
-        char back[300];
+        char back[320];
         snprintf(back, sizeof back, "%.*s", (int)(strlen(other) - 6), other);
         assert_int_equal(rename(other, back), 0);
     }
