@@ -119,13 +119,19 @@ static int open_record(lq_consumer *consumer, uint64_t id, uint64_t visible)
     return LQ_OK;
 }
 
+static bool window_is_full(const struct lqi_consumer_slot *slot)
+{
+    return lqi_delivered(slot) - lqi_floor(slot) >= slot->window;
+}
+
 static int take_next(lq_consumer *consumer, lq_message *message, uint64_t visible)
 {
     struct lqi_grant grant;
 
-    if (lqi_delivered(consumer->slot) - lqi_floor(consumer->slot) >= consumer->slot->window) return LQ_EMPTY;
+    if (window_is_full(consumer->slot)) return LQ_EMPTY;
     int err = open_record(consumer, lqi_delivered(consumer->slot) + 1, visible);
     if (err) return err;
+    if (window_is_full(consumer->slot)) return LQ_EMPTY; /* the messages of a hole that was stepped over take their places too */
     lqi_lease_next(&consumer->member, consumer->payload_position, &grant);
     lqi_payload_next(&consumer->payload, message);
     fill_message(consumer, message, &grant, consumer->payload_time_us, consumer->ahead.payload_block);
