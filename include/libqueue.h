@@ -41,14 +41,65 @@
  * again; GET and ack go on. A handle opened with LQ_DEFER_SYNC puts without
  * waiting for the disk, whatever the mode: call lq_sync() when it matters.
  *
- * ORDER. Ids are dense and increase from 1 in the order of acceptance. One
- * consumer with one member sees them in that order; a message that comes again
- * comes before newer ones. Delivery is at least once.
+ * PROMISES. tests/PROMISES.md names, for each, the tests that fail when it is
+ * broken.
  *
- * DAMAGE. Every record carries checksums that are verified at every read. A
- * damaged record costs itself and nothing else: readers and consumers say
- * LQ_ECORRUPT once, with file and byte in lq_error_text(), and the next call
- * goes on behind it. Opening a damaged queue changes none of its bytes.
+ *   Messages
+ *   P1   An accepted message survives the death of every process, at whatever
+ *        instruction, in every sync mode.
+ *   P2   What the table calls durable survives power loss, and in LQ_SYNC_ALWAYS
+ *        a message is handed out only once it is durable.
+ *   P3   A put that failed has put nothing (but for the two codes in the table), and a
+ *        batch is there as a whole or not at all.
+ *   P4   Ids are dense and increase from 1 in the order of acceptance; one that
+ *        was durable is never given again, and no message is in the log twice.
+ *   P5   Every read verifies checksums: nobody is ever given bytes that were
+ *        not put.
+ *
+ *   Consumers
+ *   P6   Delivery is at least once: what is not settled comes again. What was acked
+ *        does not, except after power loss, as the table says.
+ *   P7   A consumer with one member sees messages in the order of their ids; what
+ *        comes again comes before newer ones.
+ *   P8   No message is with two members of a consumer at once. What a member
+ *        held when it closed or died goes to others at once: within 100 ms.
+ *   P9   An attempt is counted before its hand-out, and the count outlives the
+ *        death of whoever it was handed to.
+ *   P10  A consumer's position outlives restarts and is never ahead of the log.
+ *   P11  Who waits is woken by any thread or process that puts, without polling,
+ *        and waits no longer than its time-out.
+ *
+ *   Damage
+ *   P12  A damaged record costs itself and nothing else. Readers and consumers say
+ *        LQ_ECORRUPT once, with file and byte in lq_error_text(), and the next
+ *        call goes on behind it.
+ *   P13  Opening a damaged queue changes none of its bytes: undo the damage and
+ *        everything is back.
+ *   P14  The end of the log is cut only where nothing on the disk says that it had
+ *        been durable, and what was cut is counted.
+ *   P15  lq_verify() never says LQ_OK of a queue of which a message or a
+ *        position is damaged.
+ *
+ *   Processes
+ *   P16  A dead process blocks nobody, wherever it died; a stopped one no reader.
+ *   P17  However `shared` is lost, swapped, copied or of another boot: two groups
+ *        of processes never use a queue beside each other, and nothing durable is lost.
+ *   P18  The child of a fork cannot harm its parent's handles.
+ *
+ *   The machine
+ *   P19  A full disk, a limit, a failing call or no memory is an answer. Nothing
+ *        accepted is lost by it, GET and ack go on, and all works again when it is over.
+ *   P20  A failed sync is never taken for a good one later: the queue is poisoned.
+ *   P21  Opening takes the same time whatever the backlog.
+ *   P22  Disk space is given back as the retention says, and size_max is kept.
+ *   P23  Looking (LQ_READ_ONLY, readers, stats, verify) writes, locks and creates
+ *        nothing, and works on a read-only mount and on a queue in use.
+ *   P24  What is on disk is input: whatever it holds, it causes no crash, no signal,
+ *        no endless loop and no memory beyond what the queue may hold.
+ *   P25  What a newer library wrote is refused and left as it is; an option that is
+ *        stored is never taken for another.
+ *   P26  The program that links the library sees no signal, no output, no exit, no
+ *        thread that it did not ask for, and no descriptor below 3 or open after exec.
  *
  * THREADS. A queue handle may be used by all threads of its process at once. A
  * consumer or reader handle is for one thread at a time; open the name again

@@ -1,0 +1,164 @@
+/* The disk fails to sync, once. The kernel may have marked the pages clean and forgotten them, so that the next
+ * sync would say "fine" of bytes that are nowhere: from then on the queue is poisoned, for every handle, and
+ * no sync is tried again, until all have closed it and somebody opens it anew. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "queue.h"
+#include "support/api.h"
+#include "support/io_fault.h"
+
+enum { BEFORE = 5, SIZE = 1000 };
+
+struct disk {
+    struct io_fault fault;
+    lq_queue *queue;
+    lq_consumer *consumer;
+};
+
+/* A queue that syncs always, with messages in it, of which the consumer has seen none. */
+static void begin(void **state, struct disk *disk, const lq_options *options)
+{
+    io_fault_init(&disk->fault, &lqi_io_posix);
+    OK(lqi_open_io(&disk->fault.io, api_path(*state, "q"), options, &disk->queue));
+    disk->consumer = api_consumer(disk->queue, "c", NULL);
+    api_put_range(disk->queue, 1, BEFORE, SIZE);
+    OK(lq_sync(disk->queue));
+}
+
+static void end(struct disk *disk)
+{
+    io_fault_end(&disk->fault);
+    OK(lq_consumer_close(disk->consumer));
+    (void)lq_close(disk->queue); /* it may say that it is poisoned */
+    io_fault_release(&disk->fault);
+}
+
+static void fail_the_next_sync(struct disk *disk)
+{
+    io_fault_plan(&disk->fault, IO_SYNC, 1, false, EIO);
+}
+
+static void after_a_failed_sync_nothing_is_put_and_no_sync_is_tried_again(void **state)
+{
+    struct disk disk = {.queue = NULL};
+    begin(state, &disk, NULL);
+    fail_the_next_sync(&disk);
+
+    IS(LQ_EPOISONED, lq_put(disk.queue, "lost?", 5, NULL));
+    TEXT_HAS("sync", "log/");
+    EQUAL(disk.fault.hits, 1);
+    EQUAL(disk.fault.calls[IO_SYNC], 1);
+    for (int i = 0; i < 3; i++) {
+        IS(LQ_EPOISONED, lq_put(disk.queue, "no", 2, NULL));
+        IS(LQ_EPOISONED, lq_put_batch(disk.queue, &(lq_message){.data = "no", .size = 2}, 1, NULL));
+        IS(LQ_EPOISONED, lq_sync(disk.queue));
+    }
+    EQUAL(disk.fault.calls[IO_SYNC], 1);
+    EQUAL(api_stats(disk.queue).poisoned, 1);
+    end(&disk);
+}
+
+static void every_handle_of_the_queue_knows_of_the_failed_sync(void **state)
+{
+    struct disk disk = {.queue = NULL};
+    begin(state, &disk, NULL);
+    lq_queue *other = api_open(state, NULL);
+    fail_the_next_sync(&disk);
+
+    IS(LQ_EPOISONED, lq_put(disk.queue, "lost?", 5, NULL));
+    IS(LQ_EPOISONED, lq_put(other, "no", 2, NULL));
+    IS(LQ_EPOISONED, lq_sync(other));
+    lq_queue *late = api_open(state, NULL); /* it joins those who are there */
+    IS(LQ_EPOISONED, lq_put(late, "no", 2, NULL));
+    EQUAL(api_stats(late).poisoned, 1);
+    (void)lq_close(late);
+    (void)lq_close(other);
+    end(&disk);
+}
+
+static void what_was_durable_is_still_handed_out_and_acked(void **state)
+{
+    struct disk disk = {.queue = NULL};
+    begin(state, &disk, NULL);
+    fail_the_next_sync(&disk);
+    IS(LQ_EPOISONED, lq_put(disk.queue, "lost?", 5, NULL));
+
+    api_take_range(disk.consumer, 1, BEFORE, SIZE);
+    IS(LQ_EMPTY, lq_poll(disk.consumer, &(lq_message){.id = 0})); /* what may not be durable is not */
+    end(&disk);
+}
+
+static void opened_anew_the_queue_takes_messages_again(void **state)
+{
+    struct disk disk = {.queue = NULL};
+    lq_message message;
+    begin(state, &disk, NULL);
+    fail_the_next_sync(&disk);
+    IS(LQ_EPOISONED, lq_put(disk.queue, "lost?", 5, NULL));
+    end(&disk);
+
+    lq_queue *queue = api_open(state, NULL);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    EQUAL(api_stats(queue).poisoned, 0);
+    uint64_t id = api_put(queue, "found");
+    HOLDS(id == BEFORE + 1 || id == BEFORE + 2);
+    api_take_range(consumer, 1, BEFORE, SIZE);
+    if (id == BEFORE + 2) api_get_ack(consumer, "lost?");
+    api_get_ack(consumer, "found");
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    OK(lq_verify(api_path(*state, "q"), 0, NULL, NULL, NULL));
+}
+
+/* The bytes that the sync should have brought to the disk are gone from the cache as well. */
+static void what_the_kernel_forgot_costs_nothing_that_was_durable(void **state)
+{
+    struct disk disk = {.queue = NULL};
+    begin(state, &disk, NULL);
+    disk.fault.drop_unsynced = true;
+    fail_the_next_sync(&disk);
+    IS(LQ_EPOISONED, lq_put(disk.queue, "lost?", 5, NULL));
+    end(&disk);
+
+    lq_queue *queue = api_open(state, NULL);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_take_range(consumer, 1, BEFORE, SIZE);
+    (void)api_put(queue, "found");
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+static void a_sync_by_hand_that_fails_poisons_too(void **state)
+{
+    struct disk disk = {.queue = NULL};
+    begin(state, &disk, &(lq_options){.size = sizeof(lq_options), .sync = LQ_SYNC_NEVER});
+    OK(lq_put(disk.queue, "in memory", 9, NULL));
+    fail_the_next_sync(&disk);
+
+    IS(LQ_EPOISONED, lq_sync(disk.queue));
+    IS(LQ_EPOISONED, lq_sync(disk.queue));
+    EQUAL(disk.fault.calls[IO_SYNC], 1);
+    IS(LQ_EPOISONED, lq_put(disk.queue, "no", 2, NULL));
+    api_take_range(disk.consumer, 1, BEFORE, SIZE);
+    end(&disk);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(after_a_failed_sync_nothing_is_put_and_no_sync_is_tried_again),
+        IN_DIRECTORY(every_handle_of_the_queue_knows_of_the_failed_sync),
+        IN_DIRECTORY(what_was_durable_is_still_handed_out_and_acked),
+        IN_DIRECTORY(opened_anew_the_queue_takes_messages_again),
+        IN_DIRECTORY(what_the_kernel_forgot_costs_nothing_that_was_durable),
+        IN_DIRECTORY(a_sync_by_hand_that_fails_poisons_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
