@@ -1,0 +1,49 @@
+/* What scan.c and scan_segments.c share of the walk's inside, and nobody else. */
+#ifndef LQI_SCAN_PARTS_H
+#define LQI_SCAN_PARTS_H
+
+#include "scan.h"
+
+/* What was read so far may be lent out: new bytes go behind it. */
+static inline void lqi_scan_forget_buffer(struct lqi_scan *scan)
+{
+    scan->start = (scan->start + scan->buffered + 7) & ~(size_t)7;
+    scan->buffered = 0;
+    scan->buffer_position = scan->position;
+}
+
+static inline void lqi_scan_close_segment(struct lqi_scan *scan)
+{
+    if (scan->segment_open) lqi_segment_close(&scan->segment);
+    scan->segment_open = false;
+}
+
+static inline void lqi_scan_drop_record(struct lqi_scan *scan)
+{
+    lqi_block_drop(scan->unpacked);
+    scan->unpacked = NULL;
+    scan->payload = NULL;
+    scan->payload_block = NULL;
+}
+
+/* Without `shared`, what was found when the queue was opened counts. */
+static inline uint64_t lqi_scan_oldest_position(const struct lqi_log *log)
+{
+    return log->state ? atomic_load(&log->state->first_position) : log->files_first_position;
+}
+
+static inline uint64_t lqi_scan_oldest_id(const struct lqi_log *log)
+{
+    return log->state ? atomic_load(&log->state->first_id) : log->files_first_id;
+}
+
+/* Notes a hole from the present position up to `to`, behind which the message `id` comes (0: not known), and steps over it. */
+int lqi_scan_hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *reason);
+/* Makes the hole the text of the error. */
+void lqi_scan_tell(const struct lqi_hole *hole);
+/* A hole of whole files, before the segment of first id `id` that begins at `position`. */
+int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t id);
+/* Opens the segment that holds the present position. */
+int lqi_scan_open_segment(struct lqi_scan *scan, uint64_t limit);
+
+#endif

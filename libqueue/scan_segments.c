@@ -1,0 +1,235 @@
+/* Which file holds a place: the walk's way from one segment to the next, over those that are missing or cannot be
+ * opened, and the searches by id and by time. */
+#include "scan_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bytes.h"
+
+#define LIST_TRIES 1000
+
+int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t id)
+{
+    uint64_t kept = lqi_scan_oldest_id(scan->log);
+    char name[LQI_SEGMENT_NAME_SIZE];
+
+    lqi_scan_close_segment(scan);
+    lqi_scan_forget_buffer(scan);
+    int result = lqi_scan_hole(scan, position, id, "this segment is missing");
+    lqi_scan_forget_buffer(scan);
+    lqi_segment_name(name, scan->hole.first_id ? scan->hole.first_id : id);
+    snprintf(scan->hole.file, sizeof scan->hole.file, "log/%s", name);
+    scan->hole.offset = 0;
+    lqi_scan_tell(&scan->hole);
+    scan->hole.trimmed = id <= kept;
+    return result;
+}
+
+static int use_segment(struct lqi_scan *scan, uint64_t first_id)
+{
+    lqi_scan_close_segment(scan);
+    int err = lqi_segment_open(&scan->segment, scan->log->io, scan->log->log_dir, first_id, scan->log->uuid, false);
+    if (err) return err;
+    scan->segment_open = true;
+    scan->segment_end = scan->segment.sealed ? scan->segment.end.end : UINT64_MAX;
+    return LQ_OK;
+}
+
+/* The segment number `index` of the list cannot be opened, or lacks what we want: step to the one behind it. LQ_ENOTFOUND:
+ * the list is out of date. */
+static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit, const char *reason)
+{
+    struct lqi_segment next;
+    uint64_t to = lqi_min64(limit, scan->files_end), id = 0;
+
+    for (index++; index < count && !id; index++) {
+        int err = lqi_segment_open(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid, false);
+        if (err == LQ_ENOTFOUND) return err;
+        if (err) continue;
+        to = next.head.position;
+        id = ids[index];
+        lqi_segment_close(&next);
+    }
+    if (to < scan->position) to = scan->position; /* positions never go back, whatever a file says */
+    if (!reason) return lqi_scan_missing(scan, to, id ? id : scan->next_id);
+    lqi_scan_close_segment(scan);
+    lqi_scan_forget_buffer(scan);
+    scan->from_ring = true; /* the name is set below, not taken from an open file */
+    int result = lqi_scan_hole(scan, to, id, reason);
+    scan->from_ring = false;
+    lqi_scan_forget_buffer(scan);
+    return result;
+}
+
+/* An unsealed segment with another behind it ends where that one begins. */
+static void end_by_next(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index)
+{
+    struct lqi_segment next;
+
+    if (scan->segment.sealed || index + 1 >= count) return;
+    if (lqi_segment_open(&next, scan->log->io, scan->log->log_dir, ids[index + 1], scan->log->uuid, false)) return;
+    if (next.head.position >= scan->segment.head.position) scan->segment_end = next.head.position;
+    lqi_segment_close(&next);
+}
+
+static size_t last_not_above(const uint64_t *ids, size_t count, uint64_t id)
+{
+    size_t low = 0, high = count; /* ids[low - 1] <= id < ids[high] */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (ids[middle] <= id) low = middle + 1;
+        else high = middle;
+    }
+    return low; /* 0: all are above; else the index + 1 */
+}
+
+/* A file that is none of ours may have the name of a message in the middle of a good segment: that one goes on
+ * beyond it. */
+static bool use_covering(struct lqi_scan *scan, const uint64_t *ids, size_t index)
+{
+    while (index-- > 0) {
+        if (use_segment(scan, ids[index])) continue;
+        if (scan->segment.sealed && scan->position < scan->segment_end && scan->next_id < scan->segment.end.next_id) {
+            if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
+            return true;
+        }
+        break;
+    }
+    lqi_scan_close_segment(scan);
+    return false;
+}
+
+static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count, uint64_t limit)
+{
+    size_t place = last_not_above(ids, count, scan->next_id);
+    if (place == 0) return step_over(scan, ids, count, (size_t)-1, limit, NULL);
+
+    size_t index = place - 1;
+    int err = use_segment(scan, ids[index]);
+    if (err == LQ_ENOTFOUND) return err;
+    if (err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTQUEUE) {
+        char reason[sizeof scan->hole.text];
+        snprintf(reason, sizeof reason, "%s", lq_error_text());
+        if (use_covering(scan, ids, index)) return LQ_OK;
+        int result = step_over(scan, ids, count, index, limit, reason);
+        char name[LQI_SEGMENT_NAME_SIZE];
+        lqi_segment_name(name, ids[index]);
+        snprintf(scan->hole.file, sizeof scan->hole.file, "log/%s", name);
+        scan->hole.offset = 0;
+        if (result == LQI_HOLE) lqi_scan_tell(&scan->hole);
+        return result;
+    }
+    if (err) return err;
+    end_by_next(scan, ids, count, index);
+    if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
+    if (scan->position >= scan->segment_end) return step_over(scan, ids, count, index, limit, NULL);
+    return LQ_OK;
+}
+
+int lqi_scan_open_segment(struct lqi_scan *scan, uint64_t limit)
+{
+    uint64_t *ids;
+    size_t count;
+
+    /* Going on to the next segment, its name is the id we want. */
+    if (use_segment(scan, scan->next_id) == LQ_OK) {
+        if (scan->segment.sealed && scan->segment.head.position == scan->position && scan->position < scan->segment_end)
+            return LQ_OK;
+    }
+    for (unsigned tries = 0;; tries++) {
+        const struct lqi_log_state *state = scan->log->state;
+        scan->files_end = state ? atomic_load_explicit(&state->written, memory_order_acquire) : UINT64_MAX;
+        int err = lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL);
+        if (err) return err;
+        err = find_in_list(scan, ids, count, limit);
+        free(ids);
+        /* What is in the list and not in the directory was deleted in between: what comes behind it may be, too. */
+        if (err != LQ_ENOTFOUND) return err;
+        if (tries == LIST_TRIES) return lqi_fail(LQ_EBUSY, "log/ changes faster than it can be read");
+    }
+}
+
+/* ---- seeking ------------------------------------------------------------ */
+
+/* Starts in the segment `ids[index]`, at the place its index has for the id. */
+static int seek_in_segment(struct lqi_scan *scan, uint64_t first_id, uint64_t id)
+{
+    struct lqi_index_entry entry;
+    bool index_damaged;
+    int err = use_segment(scan, first_id);
+    if (!err) err = lqi_segment_find_id(&scan->segment, id, &entry, &index_damaged);
+    if (err) return err;
+    lqi_scan_start(scan, entry.position, id);
+    lqi_scan_forget_buffer(scan);
+    return LQ_OK;
+}
+
+int lqi_scan_seek_id(struct lqi_scan *scan, uint64_t id)
+{
+    uint64_t *ids;
+    size_t count;
+
+    lqi_scan_drop_record(scan);
+    int err = lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL);
+    if (err) return err;
+    size_t place = last_not_above(ids, count, id);
+    if (place == 0) {
+        /* Before the oldest segment, or there is none yet: begin where the log begins. What is missing there is a hole. */
+        lqi_scan_start(scan, lqi_scan_oldest_position(scan->log), id);
+        if (count) err = seek_in_segment(scan, ids[0], ids[0]);
+        if (!err) scan->next_id = id;
+    } else {
+        err = seek_in_segment(scan, ids[place - 1], id);
+    }
+    /* A segment that cannot be opened is a hole, and the walk will say so. */
+    if (err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTFOUND) {
+        lqi_scan_close_segment(scan);
+        lqi_scan_start(scan, lqi_scan_oldest_position(scan->log), id);
+        err = LQ_OK;
+    }
+    scan->sought_id = id;
+    free(ids);
+    return err;
+}
+
+/* The index of the last segment made before `time_us`: all messages before it are older. */
+static size_t segment_before(struct lqi_scan *scan, const uint64_t *ids, size_t count, int64_t time_us)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        bool before = use_segment(scan, ids[middle]) == LQ_OK && scan->segment.head.created_us < time_us;
+        if (before) low = middle + 1;
+        else high = middle;
+    }
+    return low ? low - 1 : 0;
+}
+
+int lqi_scan_seek_time(struct lqi_scan *scan, int64_t time_us, uint64_t limit)
+{
+    struct lqi_index_entry entry;
+    uint64_t *ids;
+    size_t count;
+
+    int err = lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL);
+    if (err) return err;
+    lqi_scan_start(scan, lqi_scan_oldest_position(scan->log), count ? ids[0] : lqi_scan_oldest_id(scan->log));
+    if (count) {
+        size_t index = segment_before(scan, ids, count, time_us);
+        if (use_segment(scan, ids[index]) == LQ_OK &&
+            lqi_segment_find_time(&scan->segment, time_us, &entry, NULL) == LQ_OK)
+            lqi_scan_start(scan, entry.position, entry.first_id);
+    }
+    free(ids);
+    lqi_scan_forget_buffer(scan);
+
+    for (;;) {
+        err = lqi_scan_next(scan, limit);
+        if (err == LQI_HOLE) continue;
+        if (err) return err == LQ_EMPTY ? LQ_OK : err;
+        if (scan->record.time_us >= time_us) break;
+    }
+    lqi_scan_start(scan, scan->record.position, scan->record.first_id);
+    return LQ_OK;
+}
