@@ -7,6 +7,7 @@
 #   T="unit_record cli_"            of tests and fuzz targets, those with one of these in the name
 #   JOBS=2                          tests run at a time; how long one may take: TIMEOUT=300
 #   FUZZ_SECONDS=60                 for each fuzz target
+#   DISK_SECONDS=80                 for all of `make test-disks`
 #   ARGS=...                        arguments for `make bench`
 #   DESTDIR PREFIX BINDIR LIBDIR INCLUDEDIR MANDIR   where `make install` puts things
 
@@ -18,6 +19,8 @@ SUPPORT_SRC := $(wildcard tests/support/*.c)
 TEST_SRC    := $(wildcard $(patsubst %,tests/%_*.c,unit api recover sweep stress))
 EXAMPLE_SRC := $(wildcard tests/examples/*.c)
 SCRIPTS     := $(wildcard tests/*.t)
+DISK_TESTS  := $(patsubst %,tests/disks/%.c,full_disk)
+DISK_SRC    := $(wildcard tests/disks/*.c)
 BENCH_SRC   := $(wildcard tests/bench/*.c)
 FUZZ_SRC    := $(wildcard fuzz/fuzz_*.c)
 MANUALS     := $(wildcard cli/*.[1-8] libqueue/*.[1-8])
@@ -77,7 +80,7 @@ BENCH  := $(BUILD)/bench
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all demo check asan tsan cover fuzz lint bench install deps help clean FORCE
+.PHONY: all demo check test-disks asan tsan cover fuzz lint bench install deps help clean FORCE
 
 # What is seen of a command: what it makes.
 SHOW = @$(if $(V),set -x,printf '  %-5s %s\n' '$(1)' '$@');
@@ -96,6 +99,9 @@ $(LQ): $(call OBJECTS,$(CLI_SRC)) $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ $(LIBS)
 
 $(call PROGRAMS,$(TEST_SRC)): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(SUPPORT_SRC)) $(STATIC)
+	$(call SHOW,LINK) $(LINK) -o $@ $^ -lcmocka $(LIBS)
+
+$(call PROGRAMS,$(DISK_TESTS)): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(filter-out $(DISK_TESTS),$(DISK_SRC)) $(SUPPORT_SRC)) $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ -lcmocka $(LIBS)
 
 $(call PROGRAMS,$(EXAMPLE_SRC)): $(BUILD)/%: $(BUILD)/%.o $(STATIC)
@@ -130,7 +136,7 @@ $(BUILD)/flags: FORCE
 	@echo '$(LINK) $(ALL_CFLAGS)' > $@.new; cmp -s $@.new $@ || mv $@.new $@
 
 -include $(patsubst %.o,%.d,$(call OBJECTS,$(LIB_SRC) $(CLI_SRC) $(SUPPORT_SRC) $(TEST_SRC) \
-           $(EXAMPLE_SRC) $(BENCH_SRC) $(FUZZ_SRC) fuzz/replay.c))
+           $(EXAMPLE_SRC) $(DISK_SRC) $(BENCH_SRC) $(FUZZ_SRC) fuzz/replay.c))
 
 # ---- how it is tested ------------------------------------------------------
 
@@ -185,6 +191,9 @@ bench: $(BENCH) ## build the benchmarks and run them with ARGS
 
 demo: all ## build, and see in five seconds what a queue does
 	./lq demo
+
+test-disks: all $(call PICK,$(call PROGRAMS,$(DISK_TESTS))) ## as root: on real file systems, made small; DISK_SECONDS=80 in all
+	@DISK_SECONDS='$(DISK_SECONDS)' $(TEST_ENV) prove --verbose --exec tests/support/run_test $(call PICK,$(call PROGRAMS,$(DISK_TESTS)))
 
 # ---- how it is installed ---------------------------------------------------
 

@@ -183,9 +183,16 @@ static void fill_ring(struct lqi_log *log, uint64_t position, const uint8_t head
 
 /* ---- small records: into the ring --------------------------------------- */
 
-enum missing { NOTHING, RING_ROOM, NEXT_FILE, DISK_SPACE };
+enum missing { NOTHING, RING_ROOM, NEXT_FILE, NEXT_SPAN, DISK_SPACE };
 
-/* What must be done, without the append lock, before `bytes` more can be taken. */
+/* In LQ_SYNC_ALWAYS a record is put only into a segment that has its name: what that still needs can fail (xfs may want
+ * a block for the longer name), and by then the record would be in the log, neither refused nor durable. */
+static bool needs_segment(const struct lqi_log *log)
+{
+    return log->options.sync == LQ_SYNC_ALWAYS;
+}
+
+/* What must be done, without the append lock, before `bytes` more can be taken; NEXT_SPAN: with it. */
 static enum missing missing_for(struct lqi_log *log, const struct lqi_tail *tail, uint64_t bytes)
 {
     struct lqi_log_state *state = log->state;
@@ -194,6 +201,9 @@ static enum missing missing_for(struct lqi_log *log, const struct lqi_tail *tail
     if (span->sealed || tail->end + bytes > span->limit) {
         if (atomic_load_explicit(&state->write_span, memory_order_acquire) != tail->span) return RING_ROOM;
         if (atomic_load_explicit(&state->prepared, memory_order_acquire) != tail->span + 1) return NEXT_FILE;
+        if (needs_segment(log)) return NEXT_SPAN;
+    } else if (needs_segment(log) && atomic_load_explicit(&state->write_span, memory_order_acquire) != tail->span) {
+        return RING_ROOM; /* writing out makes the segment */
     } else if (!atomic_load_explicit(&span->allocated, memory_order_acquire)) {
         return DISK_SPACE;
     }
@@ -207,7 +217,7 @@ static int provide(struct lqi_log *log, enum missing missing, uint64_t span)
     case RING_ROOM: return lqi_write_out(log);
     case NEXT_FILE: return lqi_prepare(log, span + 1);
     case DISK_SPACE: return lqi_allocate(log);
-    case NOTHING: break;
+    case NEXT_SPAN: case NOTHING: break;
     }
     return LQ_OK;
 }
@@ -232,6 +242,10 @@ static int lock_with_room(struct lqi_log *log, const struct lqi_append *append, 
         err = over_size_max(log, tail_out, append);
         enum missing missing = err ? NOTHING : missing_for(log, tail_out, lqi_record_span(append->size));
         if (!err && missing == NOTHING) return LQ_OK;
+        if (missing == NEXT_SPAN) {
+            err = begin_span(log, tail_out, lqi_segment_capacity(&log->options));
+            if (!err) commit(log, tail_out);
+        }
         lqi_unlock(&log->state->append);
         if (!err) err = provide(log, missing, tail_out->span);
         if (err) return err;
