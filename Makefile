@@ -33,6 +33,7 @@ SONAME  := libqueue.so.$(firstword $(subst ., ,$(VERSION)))
 
 # A variant is a whole build with other flags, in a directory of its own; the
 # goal chooses it (`make asan`), or VARIANT does (`make VARIANT=asan all`).
+comma    := ,
 VARIANTS := asan tsan cover fuzz
 VARIANT  := $(or $(firstword $(filter $(VARIANTS),$(MAKECMDGOALS))),plain)
 ifneq ($(and $(filter $(VARIANTS),$(MAKECMDGOALS)),$(word 2,$(MAKECMDGOALS))),)
@@ -118,6 +119,10 @@ $(call PROGRAMS,$(FUZZ_SRC)): $(BUILD)/%: $(BUILD)/%.o $(FUZZ_MAIN) $(STATIC)
 
 # The parts of lq that read what people type.
 $(BUILD)/fuzz/fuzz_cli: $(patsubst %,$(BUILD)/cli/%.o,base64 human json_read out parse report utf8)
+# All of lq; main.c is included by the target, which comes between it and the machine.
+WRAPPED := exit args_init write opendir stat mmap regcomp lq_open lq_verify
+$(BUILD)/fuzz/fuzz_args: $(filter-out %/main.o,$(call OBJECTS,$(CLI_SRC)))
+$(BUILD)/fuzz/fuzz_args: private LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -89,6 +89,8 @@ static void read_flags(struct replay *replay, struct args *args)
     if (replay->rate > 0 && replay->pace > 0) usage("--rate and --pace do not go together");
     replay->name = args->operands[0];
     replay->to_name = args->operands[1];
+    locate_check(replay->name);
+    locate_check(replay->to_name);
     replay->to_output = strcmp(replay->to_name, "-") == 0;
     if (replay->to_output && replay->makes) usage("options of a queue, but the destination is standard output");
     if (!replay->to_output && replay->print.chosen) usage("a form of output, but the destination is a queue");
@@ -192,7 +194,10 @@ static int run(struct args *args)
     print_init(&replay.print, PRINT_RAW);
     read_flags(&replay, args);
     end = locate_look(args, replay.name, &queue);
-    if (end != END_DONE) return end;
+    if (end != END_DONE) {
+        range_release(&replay.range);
+        return end;
+    }
 
     stop_watch();
     end = range_open(&replay.range, queue, replay.name);

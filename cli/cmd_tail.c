@@ -95,10 +95,14 @@ static int run(struct args *args)
         else if (!range_flag(&range, flag, args->value)) print_flag(&print, flag, args->value);
     }
     args_expect(args, 1, 1, "the queue");
+    locate_check(args->operands[0]);
     range_check(&range);
 
     end = locate_look(args, args->operands[0], &queue);
-    if (end != END_DONE) return end;
+    if (end != END_DONE) {
+        range_release(&range);
+        return end;
+    }
     stop_watch();
     end = range_open(&range, queue, args->operands[0]);
     if (end == END_DONE) end = show(&range, &print, count);

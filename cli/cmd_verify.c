@@ -188,6 +188,7 @@ static int run(struct args *args)
         else if (flag == FLAG_JSON) json = true;
     }
     args_expect(args, 1, -1, "the queue");
+    for (int i = 0; i < args->count; i++) locate_check(args->operands[i]);
     for (int i = 0; i < args->count; i++) end = end_worse(end, verify(args, args->operands[i], flags, json));
     return end;
 }

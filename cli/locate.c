@@ -11,11 +11,16 @@
 #include <string.h>
 #include <unistd.h>
 
+void locate_check(const char *name)
+{
+    if (!*name) usage("the name of the queue is empty");
+}
+
 char *locate_path(const struct args *args, const char *name)
 {
     char *path = NULL;
 
-    if (!*name) usage("the name of the queue is empty");
+    locate_check(name);
     if (args->root && !strchr(name, '/') && *name != '.') {
         if (asprintf(&path, "%s/%s", args->root, name) < 0) path = NULL;
     } else {

@@ -6,6 +6,9 @@
 
 struct args;
 
+/* A usage error when the name is empty: for commands that hold something already when they open it. */
+void locate_check(const char *name);
+
 /* The directory meant by `name`: below the root, when there is one and the name
  * has no slash and does not begin with a dot; else the name as it is. Free it. */
 char *locate_path(const struct args *args, const char *name);
