@@ -15,7 +15,8 @@
 
 LIB_SRC     := $(wildcard libqueue/*.c)
 CLI_SRC     := $(wildcard cli/*.c)
-SUPPORT_SRC := $(wildcard tests/support/*.c)
+COVER_SRC   := tests/support/cover.c
+SUPPORT_SRC := $(filter-out $(COVER_SRC),$(wildcard tests/support/*.c))
 TEST_SRC    := $(wildcard $(patsubst %,tests/%_*.c,unit api recover sweep stress))
 EXAMPLE_SRC := $(wildcard tests/examples/*.c)
 SCRIPTS     := $(wildcard tests/*.t)
@@ -42,19 +43,22 @@ endif
 
 ifeq ($(VARIANT),fuzz)
 CC := clang
+else ifeq ($(VARIANT),cover)
+CC := clang-19
 endif
 
 CFLAGS_plain := -O2 -g
 CFLAGS_asan  := -O1 -g -fno-omit-frame-pointer
 CFLAGS_tsan  := -O1 -g -fno-omit-frame-pointer
 CFLAGS_fuzz  := -O1 -g -fno-omit-frame-pointer
-CFLAGS_cover := -O0 -g
+CFLAGS_cover := -O1 -g
 CFLAGS       ?= $(CFLAGS_$(VARIANT))
 
 INSTRUMENT_asan  := -fsanitize=address,undefined -fno-sanitize-recover=all
 INSTRUMENT_tsan  := -fsanitize=thread
 INSTRUMENT_fuzz  := $(INSTRUMENT_asan) -fsanitize=fuzzer-no-link
-INSTRUMENT_cover := --coverage
+INSTRUMENT_cover := -fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc -fprofile-update=atomic \
+                    -mllvm -do-counter-promotion=false -Wno-unused-command-line-argument -DNDEBUG
 INSTRUMENT       := $(INSTRUMENT_$(VARIANT))
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wvla -Wformat=2 -Wno-format-nonliteral \
@@ -128,6 +132,14 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call SHOW,CC) $(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# Counted is what we ship, and not the tests. cover.o must be last in each program: see there.
+ifeq ($(VARIANT),cover)
+COVER := $(call OBJECTS,$(COVER_SRC))
+$(BUILD)/tests/%.o $(BUILD)/fuzz/%.o: private INSTRUMENT :=
+$(LQ) $(call PROGRAMS,$(TEST_SRC) $(EXAMPLE_SRC) $(FUZZ_SRC)): | $(COVER)
+$(LQ) $(call PROGRAMS,$(TEST_SRC) $(EXAMPLE_SRC) $(FUZZ_SRC)): private LIBS += $(COVER)
+endif
+
 # Who may include the library's own headers. -iquote and not -I, as they have
 # names like <error.h> and <wait.h>; .ci/lint has the finer rules.
 $(foreach d,tests/unit_ tests/recover_ tests/sweep_ tests/stress_ tests/support/ fuzz/, \
@@ -166,6 +178,9 @@ export LSAN_OPTIONS  ?= exitcode=99
 export UBSAN_OPTIONS ?= exitcode=99:print_stacktrace=1
 export TSAN_OPTIONS  ?= exitcode=99:second_deadlock_stack=1
 
+# Where what is counted is kept, until it is counted anew.
+export LQ_COVER := $(if $(filter cover,$(VARIANT)),$(CURDIR)/$(BUILD)/counted)
+
 TEST_ENV = LQ='$(CURDIR)/$(LQ)' LQ_BUILD='$(CURDIR)/$(BUILD)' LQ_VARIANT=$(VARIANT) CC='$(CC)' \
            TIMEOUT=$(TIMEOUT) FUZZ_SECONDS=$(FUZZ_SECONDS)
 
@@ -175,15 +190,15 @@ PROVE = $(TEST_ENV) prove -j$(JOBS) --rules='par=**/{unit,api,recover,sweep,fuzz
         --rules='par=**/examples/*' --rules='par=**.t'
 
 check: all $(filter $(BUILD)/%,$(TESTS)) ## build everything and run all tests (or T="some of them")
-	@$(if $(filter cover,$(VARIANT)),find $(BUILD) -name '*.gcda' -delete)
+	@$(if $(LQ_COVER),rm -rf '$(LQ_COVER)' && mkdir -p '$(LQ_COVER)')
 	@$(if $(TESTS),$(PROVE) --exec tests/support/run_test $(TESTS),echo 'no test is called like T="$(T)"' >&2; exit 1)
 
 asan: check ## the same with AddressSanitizer and UndefinedBehaviorSanitizer
 
 tsan: check ## the tests with threads, with ThreadSanitizer
 
-cover: check ## lines and branches that the tests reach, file by file
-	@tests/support/run_cover $(BUILD) $(LIB_SRC) $(CLI_SRC)
+cover: check ## lines, branches and MC/DC that the tests reach, and what they do not, with clang 19
+	@tests/support/run_cover '$(CC)' $(BUILD) $(if $(T),,tests/uncovered.txt)
 
 fuzz: $(call PICK,$(call PROGRAMS,$(FUZZ_SRC))) ## fuzz each target for FUZZ_SECONDS=60, with clang and sanitizers
 	@$(if $^,$(PROVE) --exec tests/support/run_fuzz $^,echo 'no fuzz target is called like T="$(T)"' >&2; exit 1)
