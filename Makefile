@@ -8,6 +8,7 @@
 #   JOBS=2                          tests run at a time; how long one may take: TIMEOUT=300
 #   FUZZ_SECONDS=60                 for each fuzz target
 #   DISK_SECONDS=80                 for all of `make test-disks`
+#   SWEEP_SECONDS=60                for `make sweep`
 #   ARGS=...                        arguments for `make bench`
 #   DESTDIR PREFIX BINDIR LIBDIR INCLUDEDIR MANDIR   where `make install` puts things
 
@@ -85,7 +86,7 @@ BENCH  := $(BUILD)/bench
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all demo check test-disks asan tsan cover fuzz lint bench install deps help clean FORCE
+.PHONY: all demo check test-disks asan tsan cover sweep fuzz lint bench install deps help clean FORCE
 
 # What is seen of a command: what it makes.
 SHOW = @$(if $(V),set -x,printf '  %-5s %s\n' '$(1)' '$@');
@@ -108,6 +109,9 @@ $(call PROGRAMS,$(TEST_SRC)): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(SUPPORT_
 
 $(call PROGRAMS,$(DISK_TESTS)): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(filter-out $(DISK_TESTS),$(DISK_SRC)) $(SUPPORT_SRC)) $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ -lcmocka $(LIBS)
+
+# Time is part of what a seed decides.
+$(BUILD)/tests/sweep_crash: private LDFLAGS += -Wl,--wrap=lqi_now_us
 
 $(call PROGRAMS,$(EXAMPLE_SRC)): $(BUILD)/%: $(BUILD)/%.o $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ $(LIBS)
@@ -160,6 +164,7 @@ $(BUILD)/flags: FORCE
 JOBS         ?= $(shell nproc)
 TIMEOUT      ?= $(if $(INSTRUMENT),900,300)
 FUZZ_SECONDS ?= 60
+SWEEP_SECONDS ?= 60
 
 # TSan sees one process and its threads only, so that the rest is no use to it;
 # what is about packaging (house_) concerns the plain build alone.
@@ -199,6 +204,9 @@ tsan: check ## the tests with threads, with ThreadSanitizer
 
 cover: check ## lines, branches and MC/DC that the tests reach, and what they do not, with clang 19
 	@tests/support/run_cover '$(CC)' $(BUILD) $(if $(T),,tests/uncovered.txt)
+
+sweep: $(BUILD)/tests/sweep_crash ## power loss and process death after every call, for SWEEP_SECONDS=60
+	LQ_SWEEP_SECONDS=$(SWEEP_SECONDS) $<
 
 fuzz: $(call PICK,$(call PROGRAMS,$(FUZZ_SRC))) ## fuzz each target for FUZZ_SECONDS=60, with clang and sanitizers
 	@$(if $^,$(PROVE) --exec tests/support/run_fuzz $^,echo 'no fuzz target is called like T="$(T)"' >&2; exit 1)

@@ -312,6 +312,7 @@ static int fill_region(const struct lqi_consumers *consumers, struct lqi_consume
     consumer->dirty_low = UINT64_MAX;
     consumer->dirty_high = 0;
     err = lqi_consumer_save(consumers, consumer, region, position);
+    if (!err) err = lqi_position_sweep(position);
     if (!err) err = sync_or_poison(log, &position->file);
     if (!err) consumer->epoch = consumer->sequence;
     return err;

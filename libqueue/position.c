@@ -139,9 +139,7 @@ static bool entry_decode(const uint8_t bytes[LQI_POSITION_ENTRY], size_t slot, c
 
 static bool all_zero(const uint8_t *bytes, size_t size)
 {
-    for (size_t i = 0; i < size; i++)
-        if (bytes[i]) return false;
-    return true;
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
 }
 
 /* `bytes` are those of the whole ring of entries. */
@@ -151,8 +149,9 @@ static int entries_decode(const uint8_t *bytes, struct lqi_position *position)
 
     for (size_t slot = 0; slot < LQI_POSITION_ENTRIES; slot++) {
         const uint8_t *at = bytes + slot * LQI_POSITION_ENTRY;
+        if (all_zero(at, LQI_POSITION_ENTRY)) continue;
         if (!entry_decode(at, slot, position, &entry)) {
-            if (!all_zero(at, LQI_POSITION_ENTRY)) position->damaged_entries++;
+            position->damaged_entries++;
             continue;
         }
         position->incarnations[slot] = entry.incarnation;
@@ -460,6 +459,24 @@ int lqi_position_save(struct lqi_position *position, const struct lqi_position_e
     if (err) return err;
     position->newest = next;
     return LQ_OK;
+}
+
+int lqi_position_sweep(const struct lqi_position *position)
+{
+    static const uint8_t zeroes[LQI_POSITION_ENTRY];
+    uint8_t bytes[LQI_POSITION_ENTRIES * LQI_POSITION_ENTRY];
+    struct lqi_position_entry entry;
+    size_t got;
+
+    if (!position->damaged_entries) return LQ_OK;
+    int err = lqi_file_read(&position->file, LQI_POSITION_ENTRIES_AT, bytes, sizeof bytes, &got);
+    if (!err && got < sizeof bytes) err = lqi_fail(LQ_ECORRUPT, "%s at byte %d: the file ends", position->file.name, LQI_POSITION_ENTRIES_AT);
+    for (size_t slot = 0; slot < LQI_POSITION_ENTRIES && !err; slot++) {
+        size_t at = slot * LQI_POSITION_ENTRY;
+        if (all_zero(bytes + at, LQI_POSITION_ENTRY) || entry_decode(bytes + at, slot, position, &entry)) continue;
+        err = lqi_file_write(&position->file, LQI_POSITION_ENTRIES_AT + at, zeroes, sizeof zeroes);
+    }
+    return err;
 }
 
 /* ---- list, delete ------------------------------------------------------ */

@@ -114,6 +114,10 @@ int lqi_position_save(struct lqi_position *position, const struct lqi_position_e
 int lqi_position_save_blocks(struct lqi_position *position, const struct lqi_position_entry *entry, uint64_t low, uint64_t high,
                              struct lqi_position_sides *sides, lqi_word_get *word_of, void *context);
 
+/* Makes zeroes of the entries that do not verify. A power loss leaves such ones of saves that were not synced, and they
+ * would be called damage until their turn comes again. For when the consumer comes to life. Does not sync. */
+int lqi_position_sweep(const struct lqi_position *position);
+
 /* The names of all consumers that have an offset file, sorted; *names_out is one malloced array of
  * char[LQ_NAME_MAX + 1], free() it. Other names are left out. */
 int lqi_position_list(const struct lqi_io *io, int consumers_dir, char (**names_out)[LQ_NAME_MAX + 1], size_t *count_out);

@@ -31,8 +31,10 @@ struct lq_queue {
     bool syncs_by_interval;
 };
 
-/* lq_open() on another machine than the real one, for tests. */
+/* lq_open() and lq_verify() on another machine than the real one, for tests. */
 int lqi_open_io(const struct lqi_io *io, const char *path, const lq_options *options, lq_queue **queue_out);
+int lqi_verify_io(const struct lqi_io *io, const char *path, unsigned flags, lq_finding_callback *each, void *context,
+                  lq_verify_result *result_out);
 
 /* LQ_EINVAL for NULL, LQ_EFORKED in a child; LQ_EREADONLY if `writing`. */
 int lqi_queue_check(const lq_queue *queue, bool writing);

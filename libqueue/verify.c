@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue.h"
 #include "view.h"
 
 struct verify {
@@ -262,7 +263,8 @@ static int verify_queue(struct verify *verify, lq_queue *queue)
     return err;
 }
 
-int lq_verify(const char *path, unsigned flags, lq_finding_callback *each, void *context, lq_verify_result *result_out)
+int lqi_verify_io(const struct lqi_io *io, const char *path, unsigned flags, lq_finding_callback *each, void *context,
+                  lq_verify_result *result_out)
 {
     lq_options options = {.size = sizeof options, .flags = LQ_READ_ONLY};
     struct verify verify = {.flags = flags, .each = each, .context = context};
@@ -271,7 +273,7 @@ int lq_verify(const char *path, unsigned flags, lq_finding_callback *each, void 
     if (flags & ~(unsigned)LQ_VERIFY_QUICK) return lqi_fail(LQ_EINVAL, "lq_verify: flags 0x%x mean nothing", flags);
     if (result_out && result_out->size < sizeof verify.result.size)
         return lqi_fail(LQ_EINVAL, "lq_verify: set `size` of the result before the call");
-    int err = lq_open(path, &options, &queue);
+    int err = lqi_open_io(io, path, &options, &queue);
     if (err == LQ_ECORRUPT) {
         find(&verify, err, LQI_META_NAME, 0, 0, 0, lq_error_text());
     } else if (err) {
@@ -288,4 +290,9 @@ int lq_verify(const char *path, unsigned flags, lq_finding_callback *each, void 
     }
     if (!verify.result.findings) return LQ_OK;
     return lqi_fail(LQ_ECORRUPT, "%s: %" PRIu64 " damaged places, %" PRIu64 " messages lost", path, verify.result.findings, verify.result.lost);
+}
+
+int lq_verify(const char *path, unsigned flags, lq_finding_callback *each, void *context, lq_verify_result *result_out)
+{
+    return lqi_verify_io(&lqi_io_posix, path, flags, each, context, result_out);
 }

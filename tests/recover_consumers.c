@@ -1,4 +1,5 @@
-/* Somebody dies while a consumer is made, deleted, or stepped over a hole: others go on with it, or without it. */
+/* Somebody dies while a consumer is made, deleted, or stepped over a hole, or the power fails while its position is
+ * saved: others go on with it, or without it. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include "queue.h"
 #include "support/api.h"
 #include "support/child.h"
+#include "support/damage.h"
 #include "support/io_dying.h"
 
 enum { KIB = 1024, COUNT = 40, SIZE = 100 };
@@ -168,6 +170,31 @@ static void when_the_last_dies_stepping_over_a_hole_its_acks_are_kept(void **sta
     check_stepped_over(open_queue());
 }
 
+/* ---- a torn save ------------------------------------------------------------ */
+
+static void a_save_that_power_loss_tore_is_no_damage_once_the_consumer_has_come_to_life(void **state)
+{
+    enum { SLOT_OF_NO_ENTRY = 20 };
+    use(state, "q");
+    lq_queue *queue = open_queue();
+    api_put_range(queue, 1, COUNT, SIZE);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_take_range(consumer, 1, 10, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    IS(LQ_OK, lq_verify(queue_path, 0, NULL, NULL, NULL));
+
+    damage_fill(api_path(*state, "q/consumers/c.pos"), LQI_POSITION_ENTRIES_AT + SLOT_OF_NO_ENTRY * LQI_POSITION_ENTRY, 8, 1);
+    damage_reboot(queue_path);
+    IS(LQ_ECORRUPT, lq_verify(queue_path, 0, NULL, NULL, NULL));
+    queue = open_queue();
+    consumer = api_consumer(queue, "c", NULL);
+    api_take_range(consumer, 11, 20, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    IS(LQ_OK, lq_verify(queue_path, 0, NULL, NULL, NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +202,7 @@ int main(void)
         IN_DIRECTORY(after_a_death_in_making_or_deleting_a_consumer_the_next_opener_can_do_both),
         IN_DIRECTORY(whoever_dies_stepping_over_a_hole_another_member_goes_on_behind_it),
         IN_DIRECTORY(when_the_last_dies_stepping_over_a_hole_its_acks_are_kept),
+        IN_DIRECTORY(a_save_that_power_loss_tore_is_no_damage_once_the_consumer_has_come_to_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

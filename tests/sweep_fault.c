@@ -42,25 +42,28 @@ struct run {
     struct io_crash *machine;
     struct io_fault fault;
     lq_queue *queue;
-    lq_consumer *consumer;
 };
+
+static bool has_consumer(const struct run *run)
+{
+    return run->model.members[0].consumer != NULL;
+}
 
 static void open_all(struct run *run)
 {
     /* A second try, as a program would do it: it must work when only one call failed. */
-    for (int try = 0; try < 2 && !run->queue; try++) (void)model_open(&run->model, &run->fault.io, &run->queue);
+    for (int try = 0; try < 2 && !run->queue; try++) (void)model_open(&run->model, &run->fault.io, 0, &run->queue);
     if (!run->queue) return;
     for (int try = 0; try < 2 && run->model.with_keeper && !run->model.keeper_made; try++)
         (void)model_keeper_make(&run->model, run->queue);
-    for (int try = 0; try < 2 && !run->consumer; try++)
-        (void)model_consumer_open(&run->model, run->queue, &run->consumer);
+    for (int try = 0; try < 2 && !has_consumer(run); try++)
+        (void)model_consumer_open(&run->model, run->queue, 0, 0, 0);
 }
 
 static void close_all(struct run *run)
 {
-    if (run->consumer) (void)model_consumer_close(&run->model, run->consumer);
-    run->consumer = NULL;
-    if (run->queue) (void)model_close(&run->model, run->queue, true);
+    if (has_consumer(run)) (void)model_consumer_close(&run->model, 0);
+    if (run->queue) (void)model_close(&run->model, run->queue);
     run->queue = NULL;
 }
 
@@ -78,12 +81,12 @@ static void put_batch(struct run *run, uint32_t a, uint32_t b, uint32_t c)
 /* Gets up to `count`, acks all but every fifth, which it gives back. */
 static void consume(struct run *run, int count)
 {
-    for (int i = 0, errors = 0; run->consumer && i < count && errors < 3; i++) {
-        int err = model_poll(&run->model, run->consumer);
+    for (int i = 0, errors = 0; has_consumer(run) && i < count && errors < 3; i++) {
+        int err = model_poll(&run->model, 0);
         if (err == LQ_EMPTY) return;
         if (err) errors++;
-        else if (i % 5 == 3) (void)model_release(&run->model, run->consumer, 0);
-        else (void)model_ack(&run->model, run->consumer, 0);
+        else if (i % 5 == 3) (void)model_release(&run->model, 0);
+        else (void)model_ack(&run->model, 0);
     }
 }
 
@@ -105,7 +108,7 @@ static void play(struct run *run)
         for (int i = 0; i < 2; i++) put(run, 500);
         if (run->queue) (void)model_sync(&run->model, run->queue);
         put(run, 64);
-        if (run->consumer) (void)model_poll(&run->model, run->consumer); /* left unsettled */
+        if (has_consumer(run)) (void)model_poll(&run->model, 0); /* left unsettled */
         if (session == 0) close_all(run);
     }
 }

@@ -43,6 +43,8 @@ static uint64_t mix(uint64_t *state)
 
 struct page {
     unsigned refs;
+    bool hashed; /* `hash` is that of the bytes */
+    uint64_t hash;
     uint8_t bytes[PAGE];
 };
 
@@ -65,6 +67,7 @@ static struct page *page_new(void)
     else
         page = must(malloc(sizeof *page));
     page->refs = 1;
+    page->hashed = false;
     return page;
 }
 
@@ -98,20 +101,36 @@ static struct content content_copy(const struct content *from)
     return copy;
 }
 
-/* The page as one that nobody else has. */
+static void content_reach(struct content *content, size_t index)
+{
+    if (index < content->count) return;
+    content->pages = must(realloc(content->pages, (index + 1) * sizeof *content->pages));
+    while (content->count <= index) content->pages[content->count++] = NULL;
+}
+
+/* The page as one that nobody else has, to be written. */
 static uint8_t *content_own(struct content *content, size_t index)
 {
-    if (index >= content->count) {
-        content->pages = must(realloc(content->pages, (index + 1) * sizeof *content->pages));
-        while (content->count <= index) content->pages[content->count++] = NULL;
-    }
+    content_reach(content, index);
     struct page *old = content->pages[index];
-    if (old && old->refs == 1) return old->bytes;
+    if (old && old->refs == 1) {
+        old->hashed = false;
+        return old->bytes;
+    }
     struct page *page = page_new();
     memcpy(page->bytes, old ? old->bytes : zeros, PAGE);
     page_drop(old);
     content->pages[index] = page;
     return page->bytes;
+}
+
+/* A whole page. */
+static void content_set(struct content *content, size_t index, const uint8_t bytes[PAGE])
+{
+    content_reach(content, index);
+    page_drop(content->pages[index]);
+    content->pages[index] = page_new();
+    memcpy(content->pages[index]->bytes, bytes, PAGE);
 }
 
 /* `bytes` NULL: zeros. Leaves the size alone. */
@@ -420,7 +439,7 @@ static struct content inode_content(const struct inode *inode)
     struct content content = {.size = inode->now.size};
     for (uint64_t at = 0; at < content.size; at += PAGE)
         if (memcmp(inode->memory->base + at, zeros, PAGE) != 0)
-            memcpy(content_own(&content, (size_t)(at / PAGE)), inode->memory->base + at, PAGE);
+            content_set(&content, (size_t)(at / PAGE), inode->memory->base + at);
     return content;
 }
 
@@ -1105,19 +1124,19 @@ static struct content crash_file(const struct outage *outage, uint32_t number, c
 /* A file that was mapped: each page is there or not. */
 static struct content crash_mapped(const struct outage *outage, uint32_t number, const struct inode *from)
 {
-    struct content now = inode_content(from), content = content_copy(&from->durable);
-    size_t count = now.count > content.count ? now.count : content.count;
-    uint64_t moment = outage->old->moment;
+    struct content content = content_copy(&from->durable);
+    size_t in_now = (size_t)((from->now.size + PAGE - 1) / PAGE);
+    size_t count = in_now > content.count ? in_now : content.count;
+    uint64_t moment = outage->old->moment, size = content.size;
 
     for (size_t i = 0; i < count; i++) {
-        const uint8_t *is = content_page(&now, i), *was = content_page(&content, i);
+        const uint8_t *is = !from->memory ? content_page(&from->now, i) : i < in_now ? from->memory->base + i * PAGE : zeros;
+        const uint8_t *was = content_page(&content, i);
         if (is == was || memcmp(is, was, PAGE) == 0) continue;
-        if (keeps(outage, IO_CRASH_PAGE, moment, number, i * PAGE, PAGE)) content_put(&content, i * PAGE, is, PAGE);
+        if (keeps(outage, IO_CRASH_PAGE, moment, number, i * PAGE, PAGE)) content_set(&content, i, is);
     }
-    uint64_t size = content.size;
-    if (now.size != size && keeps(outage, IO_CRASH_SIZE, moment, number, now.size, 0)) size = now.size;
+    if (from->now.size != size && keeps(outage, IO_CRASH_MAPPED_SIZE, moment, number, from->now.size, 0)) size = from->now.size;
     content_resize(&content, size);
-    content_drop(&now);
     return content;
 }
 
@@ -1225,6 +1244,25 @@ struct io_crash *io_crash_power_loss(const struct io_crash *old, uint64_t seed)
 
 /* ---- hash -------------------------------------------------------------- */
 
+/* 0 for a page of zeros, and for none. */
+static uint64_t page_hash(struct page *page)
+{
+    if (page == NULL) return 0;
+    if (!page->hashed) page->hash = memcmp(page->bytes, zeros, PAGE) == 0 ? 0 : XXH3_64bits(page->bytes, PAGE) | 1;
+    page->hashed = true;
+    return page->hash;
+}
+
+static uint64_t content_hash(const struct content *content, uint64_t seed)
+{
+    uint64_t hash = XXH3_64bits_withSeed(&content->size, sizeof content->size, seed);
+    for (size_t i = 0; i < content->count; i++) {
+        uint64_t page = page_hash(content->pages[i]) + i;
+        if (page != i) hash = XXH3_64bits_withSeed(&page, sizeof page, hash);
+    }
+    return hash;
+}
+
 uint64_t io_crash_hash(const struct io_crash *machine)
 {
     uint64_t sum = 0; /* of all names: their order means nothing */
@@ -1237,14 +1275,7 @@ uint64_t io_crash_hash(const struct io_crash *machine)
             const struct entry *entry = &directory->names.all[j];
             const struct inode *inode = machine->inodes[entry->inode];
             uint64_t hash = XXH3_64bits_withSeed(entry->name, strlen(entry->name), i);
-            if (!inode->directory && !inode->by_pages) {
-                hash = XXH3_64bits_withSeed(&inode->now.size, sizeof inode->now.size, hash);
-                for (size_t page = 0; page < inode->now.count; page++) {
-                    const uint8_t *bytes = content_page(&inode->now, page);
-                    if (bytes != zeros && memcmp(bytes, zeros, PAGE) != 0)
-                        hash = XXH3_64bits_withSeed(bytes, PAGE, hash + page);
-                }
-            }
+            if (!inode->directory && !inode->by_pages) hash = content_hash(&inode->now, hash);
             sum += hash;
         }
     }

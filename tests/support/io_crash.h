@@ -62,6 +62,7 @@ enum io_crash_change_kind {
     IO_CRASH_SIZE,     /* the file has the new size `offset` */
     IO_CRASH_SIZE_PART,/* asked when the size has not come: has the file grown to the last of the surviving units? */
     IO_CRASH_PAGE,     /* of a mapped file */
+    IO_CRASH_MAPPED_SIZE, /* `offset`, of a mapped file */
     IO_CRASH_NAME      /* a name made, changed or removed */
 };
 struct io_crash_change {

@@ -1,59 +1,103 @@
 /* See model.h.
  *
  * A message tells who it is: its first bytes are its number among all that were ever tried to be put, and its size; the
- * rest follows from these. So a message is known wherever it turns up. */
+ * rest, its key and its headers follow from these. So a message is known wherever it turns up. */
 #include "model.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "queue.h"
 
-#define PATH "queue"
-#define CONSUMER "c"
-#define KEEPER "keep"
-enum { BODY_MIN = 8, BODY_MAX = 1 << 18 };
+const char *const model_names[MODEL_CONSUMERS] = {"c", "d"};
 
-/* ---- bodies ------------------------------------------------------------ */
+enum { BODY_MIN = 8, BODY_MAX = 1 << 18, PART_MAX = 24 };
+
+/* ---- what a message is made of ------------------------------------------ */
+
+/* One third of the bodies can be compressed. */
+static uint64_t next_word(uint64_t *state, uint32_t number)
+{
+    *state += 0x9e3779b97f4a7c15;
+    return (*state ^ *state >> 29) & (number % 3 == 0 ? 0x0303030303030303u : UINT64_MAX);
+}
+
+static uint64_t first_state(uint32_t number, uint32_t size)
+{
+    return ((uint64_t)number << 32 | size) * 0x9e3779b97f4a7c15;
+}
 
 static void fill_body(uint8_t *body, uint32_t number, uint32_t size)
 {
-    uint64_t word = ((uint64_t)number << 32 | size) * 0x9e3779b97f4a7c15;
+    uint64_t state = first_state(number, size);
     memcpy(body, &number, 4);
     memcpy(body + 4, &size, 4);
     for (uint32_t at = 8; at < size; at += 8) {
-        word += 0x9e3779b97f4a7c15;
-        uint64_t mixed = word ^ word >> 29;
-        memcpy(body + at, &mixed, size - at < 8 ? size - at : 8);
+        uint64_t word = next_word(&state, number);
+        memcpy(body + at, &word, size - at < 8 ? size - at : 8);
     }
 }
 
-/* The number, or UINT32_MAX when these are no bytes that were put. */
-static uint32_t read_body(const struct model *model, const lq_message *message)
+static bool same_body(const uint8_t *body, uint32_t number, uint32_t size)
 {
-    static _Thread_local uint8_t expected[BODY_MAX];
+    uint64_t state = first_state(number, size), differences = 0;
+    uint32_t at = 8;
+    for (; at + 8 <= size; at += 8) {
+        uint64_t is;
+        memcpy(&is, body + at, 8);
+        differences |= is ^ next_word(&state, number);
+    }
+    uint64_t last = next_word(&state, number);
+    return !differences && memcmp(body + at, &last, size - at) == 0;
+}
+
+/* Half of them have a key, and half have headers. */
+static size_t fill_part(uint8_t part[PART_MAX], uint32_t number, unsigned bit)
+{
+    size_t size = number >> bit & 1 ? 1 + number % PART_MAX : 0;
+    for (size_t i = 0; i < size; i++) part[i] = (uint8_t)(number * 7 + bit * 101 + i);
+    return size;
+}
+
+static bool same_part(const void *bytes, size_t size, uint32_t number, unsigned bit)
+{
+    uint8_t part[PART_MAX];
+    return size == fill_part(part, number, bit) && (size == 0 || memcmp(bytes, part, size) == 0);
+}
+
+/* The number, or UINT32_MAX when this is nothing that was put. */
+static uint32_t number_of(const struct model *model, const lq_message *message)
+{
     uint32_t number;
     if (message->size < BODY_MIN || message->size > BODY_MAX) return UINT32_MAX;
     memcpy(&number, message->data, 4);
     if (number >= model->count || model->messages[number].size != message->size) return UINT32_MAX;
-    fill_body(expected, number, (uint32_t)message->size);
-    return memcmp(expected, message->data, message->size) == 0 ? number : UINT32_MAX;
+    if (memcmp((const uint8_t *)message->data + 4, &model->messages[number].size, 4) != 0) return UINT32_MAX;
+    bool same = same_body(message->data, number, (uint32_t)message->size) &&
+                same_part(message->key, message->key_size, number, 0) &&
+                same_part(message->headers, message->headers_size, number, 1);
+    return same ? number : UINT32_MAX;
 }
 
 /* ---- the account ------------------------------------------------------- */
 
-static bool wrong(char why[1024], const char *format, ...) __attribute__((format(printf, 2, 3)));
-static bool wrong(char why[1024], const char *format, ...)
+bool model_wrong(struct model *model, const char *format, ...)
 {
     va_list arguments;
-    if (why[0]) return false; /* the first one counts */
+    if (model->why[0]) return false; /* the first one counts */
     va_start(arguments, format);
-    vsnprintf(why, 1024, format, arguments);
+    vsnprintf(model->why, sizeof model->why, format, arguments);
     va_end(arguments);
     return false;
+}
+
+bool model_failed(struct model *model, const char *doing, int err)
+{
+    return model_wrong(model, "%s: %s: %s", doing, lq_error_name(err), lq_error_text());
 }
 
 void model_init(struct model *model, const lq_options *options, bool with_keeper)
@@ -65,79 +109,155 @@ void model_init(struct model *model, const lq_options *options, bool with_keeper
     model->window = 64;
 }
 
-static void all_durable(struct model *model, uint32_t count)
+void model_copy(struct model *to, const struct model *from)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        struct model_message *message = &model->messages[i];
-        if (message->fate == MODEL_ACCEPTED) message->durable = true;
-        if (message->ack == MODEL_ACKED) message->ack_durable = true;
+    memcpy(to, from, offsetof(struct model, messages) + from->count * sizeof from->messages[0]);
+    memset(to->queues, 0, sizeof to->queues);
+    memset(to->members, 0, sizeof to->members);
+    to->held_count = 0;
+}
+
+static uint64_t add_to(uint64_t hash, uint64_t value)
+{
+    return (hash ^ value) * 0x9e3779b97f4a7c15 + (hash >> 32);
+}
+
+uint64_t model_hash(const struct model *model)
+{
+    uint64_t hash = add_to(model->count, model->queue_made + 2u * model->keeper_made + 4u * model->poisoned + 8u * (unsigned)model->log_loss);
+    for (size_t i = 0; i < MODEL_CONSUMERS; i++)
+        hash = add_to(hash, (unsigned)model->consumers[i].existence + 4u * (unsigned)model->consumers[i].loss);
+    for (uint32_t i = 0; i < model->count; i++) {
+        const struct model_message *message = &model->messages[i];
+        uint64_t word = message->fate + 4u * message->durable + 8u * message->may_be_gone + 16u * message->gone;
+        for (size_t j = 0; j < MODEL_CONSUMERS; j++)
+            word = word << 4 | (uint64_t)(message->to[j].ack + 4u * message->to[j].ack_durable);
+        hash = add_to(hash, word);
     }
+    return hash;
+}
+
+/* All that was accepted before `count` is durable: the log is one line. */
+static void log_durable(struct model *model, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (model->messages[i].fate == MODEL_ACCEPTED) model->messages[i].durable = true;
+}
+
+static void acks_durable(struct model *model, uint32_t of)
+{
+    for (uint32_t i = 0; i < model->count; i++)
+        if (model->messages[i].to[of].ack == MODEL_ACKED) model->messages[i].to[of].ack_durable = true;
+}
+
+static void all_durable(struct model *model)
+{
+    log_durable(model, model->count);
+    for (uint32_t of = 0; of < MODEL_CONSUMERS; of++) acks_durable(model, of);
+}
+
+static bool is_poisoned(const struct model *model)
+{
+    for (size_t i = 0; i < MODEL_HANDLES; i++)
+        if (model->queues[i] && lqi_poisoned(&model->queues[i]->log)) return true;
+    return false;
 }
 
 static int note(struct model *model, int err)
 {
     /* Nobody need have been told yet: when a segment is sealed in passing, for one. */
-    if (err == LQ_EPOISONED || (model->queue && lqi_poisoned(&model->queue->log))) {
+    if (err == LQ_EPOISONED || is_poisoned(model)) {
         model->poisoned = true;
         model->vanished = model->bytes_may_vanish;
     }
-    if (err == LQ_ECORRUPT && !model->vanished) wrong(model->why, "damage was reported: %s", lq_error_text());
+    if (err == LQ_ECORRUPT && !model->vanished) model_wrong(model, "damage was reported: %s", lq_error_text());
     return err;
 }
 
-int model_open(struct model *model, const struct lqi_io *io, lq_queue **queue_out)
+/* ---- what may be deleted ------------------------------------------------ */
+
+uint64_t model_bytes_of(const struct model_message *message)
 {
-    int err = lqi_open_io(io, PATH, &model->options, queue_out);
+    return message->size + 2 * PART_MAX + 64;
+}
+
+/* By consumption, now. A consumer that is being deleted keeps nothing, one that is being made not yet. */
+static bool is_consumed(const struct model *model, const struct model_message *message)
+{
+    bool anybody = false;
+    if (model->keeper_made || model->options.retention == LQ_RETAIN_LIMITS) return false;
+    for (size_t i = 0; i < MODEL_CONSUMERS; i++) {
+        if (model->consumers[i].existence != MODEL_THERE) continue;
+        anybody = true;
+        if (message->to[i].ack == MODEL_NOT_ACKED) return false;
+    }
+    return anybody;
+}
+
+bool model_may_be_gone(const struct model *model, const struct model_message *message, uint64_t behind)
+{
+    bool drops = model->options.retention == LQ_RETAIN_LIMITS || model->options.retention == LQ_RETAIN_BOTH ||
+                 model->options.full == LQ_FULL_DROP;
+    /* Its segment begins up to a segment's size before it; each close may leave a mark in the log. */
+    uint64_t most = behind + model->options.segment_size + 48 * (uint64_t)(model->closes + model->crashes);
+    if (drops && model->options.size_max && most > model->options.size_max) return true;
+    return message->may_be_gone || is_consumed(model, message);
+}
+
+/* To be called before the consumers are others than they were. */
+static void remember_consumed(struct model *model)
+{
+    for (uint32_t i = 0; i < model->count; i++)
+        if (is_consumed(model, &model->messages[i])) model->messages[i].may_be_gone = true;
+}
+
+/* ---- queues ------------------------------------------------------------- */
+
+int model_open(struct model *model, const struct lqi_io *io, uint32_t flags, lq_queue **queue_out)
+{
+    lq_options options = model->options;
+    options.flags |= flags;
+    int err = lqi_open_io(io, MODEL_PATH, &options, queue_out);
     if (!err) {
         model->queue_made = true;
-        model->queue = *queue_out;
+        model->queues[model->queues[0] != NULL] = *queue_out;
     }
     return note(model, err);
 }
 
-int model_close(struct model *model, lq_queue *queue, bool last)
+int model_close(struct model *model, lq_queue *queue)
 {
     (void)note(model, LQ_OK);
-    model->queue = NULL;
+    for (size_t i = 0; i < MODEL_HANDLES; i++)
+        if (model->queues[i] == queue) model->queues[i] = NULL;
+    bool last = !model->queues[0] && !model->queues[1];
     int err = lq_close(queue);
     if (err == LQ_EPOISONED) (void)note(model, err);
-    if (!err && last && !model->poisoned) all_durable(model, model->count);
-    if (last) {
-        /* Whoever opens next is a new population. What was not promised to be durable when it was poisoned never will be. */
-        if (model->poisoned)
-            for (uint32_t i = 0; i < model->count; i++)
-                if (model->messages[i].fate == MODEL_ACCEPTED && !model->messages[i].durable)
-                    model->messages[i].fate = MODEL_UNSURE;
-        model->poisoned = false;
-    }
+    if (!last) return err;
+    model->closes++;
+    if (!err && !model->poisoned) all_durable(model);
+    /* Whoever opens next is a new population. What was not promised to be durable when it was poisoned never will be. */
+    if (model->poisoned)
+        for (uint32_t i = 0; i < model->count; i++)
+            if (model->messages[i].fate == MODEL_ACCEPTED && !model->messages[i].durable)
+                model->messages[i].fate = MODEL_UNSURE;
+    model->poisoned = false;
     return err;
 }
 
-int model_consumer_open(struct model *model, lq_queue *queue, lq_consumer **consumer_out)
+int model_sync(struct model *model, lq_queue *queue)
 {
-    lq_consumer_options options = {.size = sizeof options, .window = model->window};
-    int err = lq_consumer_open(queue, CONSUMER, &options, consumer_out);
-    if (!err) model->consumer_made = true;
+    int err = lq_sync(queue);
+    if (!err) all_durable(model);
     return note(model, err);
 }
 
-int model_keeper_make(struct model *model, lq_queue *queue)
+void model_interval_passed(struct model *model)
 {
-    lq_consumer *consumer = NULL;
-    lq_consumer_options options = {.size = sizeof options, .window = 64};
-    if (!model->with_keeper || model->keeper_made) return LQ_OK;
-    int err = lq_consumer_open(queue, KEEPER, &options, &consumer);
-    if (err) return note(model, err);
-    model->keeper_made = true;
-    return note(model, lq_consumer_close(consumer));
+    if (!is_poisoned(model)) log_durable(model, model->count);
 }
 
-int model_consumer_close(struct model *model, lq_consumer *consumer)
-{
-    int err = lq_consumer_close(consumer);
-    model->held_count = 0;
-    return note(model, err);
-}
+/* ---- putting ------------------------------------------------------------ */
 
 static uint32_t add_message(struct model *model, uint32_t size)
 {
@@ -155,139 +275,318 @@ static int settle_put(struct model *model, uint32_t first, int err, uint64_t id,
         if (err == LQ_OK) {
             message->fate = MODEL_ACCEPTED;
             message->id = id + i;
-            message->durable = model->options.sync == LQ_SYNC_ALWAYS && !deferred;
         } else if (err != LQ_EPOISONED && err != LQ_EBUSY) {
             message->fate = MODEL_REFUSED;
         }
     }
+    if (err == LQ_OK && model->options.sync == LQ_SYNC_ALWAYS && !deferred) log_durable(model, first + count);
     return note(model, err);
+}
+
+/* The bytes live until the call has returned. */
+static void make_message(lq_message *message, const struct model *model, uint32_t number, uint8_t parts[2][PART_MAX])
+{
+    uint32_t size = model->messages[number].size;
+    uint8_t *body = malloc(size);
+    if (body == NULL) abort();
+    fill_body(body, number, size);
+    memset(message, 0, sizeof *message);
+    message->data = body;
+    message->size = size;
+    message->key = parts[0];
+    message->key_size = fill_part(parts[0], number, 0);
+    message->headers = parts[1];
+    message->headers_size = fill_part(parts[1], number, 1);
 }
 
 int model_put(struct model *model, lq_queue *queue, uint32_t size, bool deferred)
 {
     uint64_t id = 0;
+    uint8_t parts[2][PART_MAX];
+    lq_message message;
     uint32_t number = add_message(model, size);
-    uint8_t *body = malloc(size);
-    if (body == NULL) abort();
-    fill_body(body, number, size);
-    int err = lq_put(queue, body, size, &id);
-    free(body);
+
+    make_message(&message, model, number, parts);
+    int err = message.key_size || message.headers_size ? lq_put_batch(queue, &message, 1, &id)
+                                                       : lq_put(queue, message.data, size, &id);
+    free((void *)(uintptr_t)message.data);
     return settle_put(model, number, err, id, deferred);
 }
 
 int model_put_batch(struct model *model, lq_queue *queue, const uint32_t *sizes, uint32_t count, bool deferred)
 {
-    lq_message messages[16];
+    lq_message messages[MODEL_BATCH] = {0};
+    uint8_t parts[MODEL_BATCH][2][PART_MAX];
     uint64_t id = 0;
     uint32_t first = model->count;
 
-    if (count > 16) abort();
-    memset(messages, 0, sizeof messages);
+    if (count > MODEL_BATCH) abort();
     for (uint32_t i = 0; i < count; i++) {
         uint32_t number = add_message(model, sizes[i]);
         model->messages[number].batch = first;
-        model->messages[number].batch_count = count;
-        uint8_t *body = malloc(sizes[i]);
-        if (body == NULL) abort();
-        fill_body(body, number, sizes[i]);
-        messages[i].data = body;
-        messages[i].size = sizes[i];
-        if (number % 2) {
-            messages[i].key = "key";
-            messages[i].key_size = 3;
-        }
+        model->messages[number].batch_count = (uint16_t)count;
+        make_message(&messages[i], model, number, parts[i]);
     }
     int err = lq_put_batch(queue, messages, count, &id);
     for (uint32_t i = 0; i < count; i++) free((void *)(uintptr_t)messages[i].data);
     return settle_put(model, first, err, id, deferred);
 }
 
-int model_sync(struct model *model, lq_queue *queue)
+/* ---- consumers ---------------------------------------------------------- */
+
+static void forget_deliveries(struct model *model, uint32_t of)
 {
-    int err = lq_sync(queue);
-    if (!err) all_durable(model, model->count);
+    for (uint32_t i = 0; i < model->count; i++) model->messages[i].to[of] = (struct model_delivery){0};
+}
+
+int model_consumer_open(struct model *model, lq_queue *queue, uint32_t of, uint32_t flags, uint32_t member)
+{
+    lq_consumer_options options = {.size = sizeof options, .window = model->window, .flags = flags};
+    struct model_consumer *consumer = &model->consumers[of];
+    lq_consumer *opened;
+
+    if (consumer->existence == MODEL_NOT_THERE && !(flags & LQ_CONSUMER_NO_CREATE)) {
+        remember_consumed(model);
+        consumer->existence = MODEL_MAYBE_THERE;
+    }
+    int err = lq_consumer_open(queue, model_names[of], &options, &opened);
+    if (err == LQ_ENOTFOUND && consumer->existence == MODEL_MAYBE_THERE) {
+        consumer->existence = MODEL_NOT_THERE;
+        forget_deliveries(model, of);
+    }
+    if (!err) {
+        consumer->existence = MODEL_THERE;
+        model->members[member] = (struct model_member){
+            .consumer = opened, .of = of, .saves_acks = flags & LQ_CONSUMER_SAVE_ACKS, .dispatches = flags & LQ_CONSUMER_DISPATCH};
+    }
     return note(model, err);
 }
 
-int model_poll(struct model *model, lq_consumer *consumer)
+int model_keeper_make(struct model *model, lq_queue *queue)
 {
-    lq_message message;
-    bool lost = model->ack_loss == MODEL_POWER_LOST;
-    if (model->held_count == MODEL_HELD) return LQ_EMPTY;
-    int err = lq_poll(consumer, &message);
+    lq_consumer *consumer = NULL;
+    lq_consumer_options options = {.size = sizeof options, .window = 64};
+    if (!model->with_keeper || model->keeper_made) return LQ_OK;
+    int err = lq_consumer_open(queue, MODEL_KEEPER, &options, &consumer);
     if (err) return note(model, err);
+    model->keeper_made = true;
+    return note(model, lq_consumer_close(consumer));
+}
 
-    uint32_t number = read_body(model, &message);
+int model_consumer_close(struct model *model, uint32_t member)
+{
+    lq_consumer *consumer = model->members[member].consumer;
+    for (uint32_t i = model->held_count; i-- > 0;)
+        if (model->held[i].member == member) model->held[i] = model->held[--model->held_count];
+    model->members[member].consumer = NULL;
+    return note(model, lq_consumer_close(consumer));
+}
+
+bool model_has_members(const struct model *model, uint32_t of)
+{
+    for (size_t i = 0; i < MODEL_MEMBERS; i++)
+        if (model->members[i].consumer && model->members[i].of == of) return true;
+    return false;
+}
+
+int model_consumer_delete(struct model *model, lq_queue *queue, uint32_t of)
+{
+    struct model_consumer *consumer = &model->consumers[of];
+    remember_consumed(model);
+    if (consumer->existence == MODEL_THERE) consumer->existence = MODEL_MAYBE_THERE;
+    int err = lq_consumer_delete(queue, model_names[of]);
+    if (!err || err == LQ_ENOTFOUND) {
+        consumer->existence = MODEL_NOT_THERE;
+        forget_deliveries(model, of);
+    }
+    return note(model, err);
+}
+
+/* ---- handing out -------------------------------------------------------- */
+
+static bool is_held(const struct model *model, uint32_t number, uint32_t of)
+{
+    for (uint32_t i = 0; i < model->held_count; i++)
+        if (model->held[i].number == number && model->members[model->held[i].member].of == of) return true;
+    return false;
+}
+
+static void check_attempts(struct model *model, const struct model_delivery *to, uint32_t number, uint32_t attempts, bool lost)
+{
+    uint32_t times = to->handed + 1u;
+    if (attempts < times && !lost)
+        model_wrong(model, "message %" PRIu32 " came for the %" PRIu32 ". time, and says attempt %" PRIu32, number, times, attempts);
+    if (attempts > times + model->crashes)
+        model_wrong(model, "message %" PRIu32 " says attempt %" PRIu32 ", but was handed out %" PRIu32 " times", number, attempts, times);
+}
+
+/* The library has handed it out: whether it may, and what that means. The number, or UINT32_MAX. */
+static uint32_t handed_out(struct model *model, uint32_t member, const lq_message *message)
+{
+    uint32_t of = model->members[member].of, number = number_of(model, message);
+    bool lost = model->consumers[of].loss == MODEL_POWER_LOST;
+
     if (number == UINT32_MAX) {
-        wrong(model->why, "id %" PRIu64 " was handed out with bytes that were never put", message.id);
-        return err;
+        model_wrong(model, "id %" PRIu64 " was handed out with bytes that were never put", message->id);
+        return number;
     }
     struct model_message *known = &model->messages[number];
-    if (known->fate == MODEL_REFUSED) wrong(model->why, "message %" PRIu32 " is not in the queue, and was handed out", number);
-    if (known->fate == MODEL_ACCEPTED && known->id != message.id)
-        wrong(model->why, "message %" PRIu32 " is id %" PRIu64 ", and came as %" PRIu64, number, known->id, message.id);
-    if (known->ack == MODEL_ACKED && !(lost && !known->ack_durable))
-        wrong(model->why, "message %" PRIu32 " was acked, and came again", number);
-    if (message.attempts < known->handed + 1 && !lost)
-        wrong(model->why, "message %" PRIu32 " came for the %" PRIu32 ". time, and says attempt %" PRIu32, number,
-              known->handed + 1, message.attempts);
-    if (message.attempts > known->handed + 1 + model->crashes)
-        wrong(model->why, "message %" PRIu32 " says attempt %" PRIu32 ", but was handed out %" PRIu32 " times", number,
-              message.attempts, known->handed + 1);
-    known->handed = message.attempts;
+    struct model_delivery *to = &known->to[of];
+    if (known->fate == MODEL_REFUSED) model_wrong(model, "message %" PRIu32 " is not in the queue, and was handed out", number);
+    if (known->gone) model_wrong(model, "message %" PRIu32 " was deleted, and was handed out", number);
+    if (known->fate == MODEL_ACCEPTED && known->id != message->id)
+        model_wrong(model, "message %" PRIu32 " is id %" PRIu64 ", and came as %" PRIu64, number, known->id, message->id);
+    if (to->ack == MODEL_ACKED && !(lost && !to->ack_durable))
+        model_wrong(model, "message %" PRIu32 " was acked, and came again", number);
+    if (is_held(model, number, of)) model_wrong(model, "message %" PRIu32 " is held, and was handed out once more", number);
+    check_attempts(model, to, number, message->attempts, lost);
+    to->handed = (uint16_t)message->attempts;
     /* One that was acked before a power loss may be found to be acked after all, after the next one. */
-    if (known->ack == MODEL_ACKED) known->ack = MODEL_MAYBE_ACKED;
-    known->ack_durable = false;
-    model->held[model->held_count++] = (struct model_held){number, message};
-    return LQ_OK;
+    if (to->ack == MODEL_ACKED) to->ack = MODEL_MAYBE_ACKED;
+    to->ack_durable = false;
+    /* "In LQ_SYNC_ALWAYS a message is handed out only once it is durable", and all before it. */
+    known->fate = MODEL_ACCEPTED;
+    known->id = message->id;
+    if (model->options.sync == LQ_SYNC_ALWAYS) log_durable(model, number + 1);
+    return number;
 }
 
-int model_ack(struct model *model, lq_consumer *consumer, uint32_t held)
+static void hold(struct model *model, uint32_t member, const lq_message *message)
 {
-    struct model_message *known = &model->messages[model->held[held].number];
-    known->ack = MODEL_MAYBE_ACKED;
-    int err = lq_ack(consumer, &model->held[held].message);
-    if (err == LQ_OK) known->ack = MODEL_ACKED;
-    if (err == LQ_ELEASE) wrong(model->why, "message %" PRIu32 " is held, but ack says LQ_ELEASE", model->held[held].number);
-    model->held[held] = model->held[--model->held_count];
+    uint32_t number = handed_out(model, member, message);
+    if (number != UINT32_MAX) model->held[model->held_count++] = (struct model_held){number, member, *message};
+}
+
+int model_poll(struct model *model, uint32_t member)
+{
+    lq_message message;
+    if (model->held_count == MODEL_HELD) return LQ_EMPTY;
+    int err = lq_poll(model->members[member].consumer, &message);
+    if (!err) hold(model, member, &message);
     return note(model, err);
 }
 
-int model_release(struct model *model, lq_consumer *consumer, uint32_t held)
+int model_get_batch(struct model *model, uint32_t member, uint32_t most)
 {
-    struct model_message *known = &model->messages[model->held[held].number];
-    known->handed--; /* before the call: in the middle of it, both counts are right */
-    int err = lq_release(consumer, &model->held[held].message);
-    if (err == LQ_ELEASE) wrong(model->why, "message %" PRIu32 " is held, but release says LQ_ELEASE", model->held[held].number);
-    model->held[held] = model->held[--model->held_count];
+    lq_message messages[MODEL_BATCH] = {0};
+    size_t count = 0;
+    if (most > MODEL_BATCH || model->held_count + most > MODEL_HELD) return LQ_EMPTY;
+    int err = lq_get_batch(model->members[member].consumer, messages, most, &count, 0);
+    for (size_t i = 0; !err && i < count; i++) hold(model, member, &messages[i]);
     return note(model, err);
 }
 
-/* ---- the comparison ---------------------------------------------------- */
-
-static bool failed(struct model *model, const char *doing, int err)
-{
-    return wrong(model->why, "%s: %s: %s", doing, lq_error_name(err), lq_error_text());
-}
-
-/* What a reader found. */
-struct found {
-    uint64_t ids[MODEL_MESSAGES]; /* 0: not there */
-    uint64_t first_id, last_id;
+struct dispatch {
+    struct model *model;
+    uint32_t member, number;
 };
 
-static bool look_at(struct model *model, const lq_message *message, struct found *found, uint32_t *next)
+static int handle(void *context, int code, const lq_message *message)
 {
-    uint32_t number = read_body(model, message);
-    if (number == UINT32_MAX) return wrong(model->why, "id %" PRIu64 " has bytes that were never put", message->id);
+    struct dispatch *dispatch = context;
+    struct model *model = dispatch->model;
+    if (code) {
+        (void)note(model, code);
+        return LQ_SETTLE_ACK;
+    }
+    dispatch->number = handed_out(model, dispatch->member, message);
+    if (dispatch->number != UINT32_MAX)
+        model->messages[dispatch->number].to[model->members[dispatch->member].of].ack = MODEL_MAYBE_ACKED;
+    return LQ_SETTLE_ACK;
+}
+
+int model_dispatch(struct model *model, uint32_t member, uint32_t most)
+{
+    const struct model_member *dispatching = &model->members[member];
+    struct dispatch dispatch = {.model = model, .member = member};
+
+    int err = lq_notify(dispatching->consumer, handle, &dispatch);
+    for (uint32_t i = 0; i < most && !err; i++) {
+        dispatch.number = UINT32_MAX;
+        err = lq_dispatch(dispatching->consumer, 1, NULL);
+        if (err || dispatch.number == UINT32_MAX) continue;
+        model->messages[dispatch.number].to[dispatching->of].ack = MODEL_ACKED;
+        if (dispatching->saves_acks && model->options.sync == LQ_SYNC_ALWAYS) acks_durable(model, dispatching->of);
+    }
+    (void)lq_notify(dispatching->consumer, NULL, NULL);
+    return note(model, err);
+}
+
+/* ---- settling ----------------------------------------------------------- */
+
+/* A segment that was dropped takes its leases with it. */
+static bool lease_may_be_over(const struct model *model)
+{
+    return model->options.size_max > 0;
+}
+
+static void acked(struct model *model, const struct model_member *member, uint32_t number, int err)
+{
+    if (err == LQ_OK) model->messages[number].to[member->of].ack = MODEL_ACKED;
+    if (err == LQ_ELEASE && !lease_may_be_over(model))
+        model_wrong(model, "message %" PRIu32 " is held, but ack says LQ_ELEASE", number);
+}
+
+int model_ack(struct model *model, uint32_t held)
+{
+    struct model_held own = model->held[held];
+    const struct model_member *member = &model->members[own.member];
+
+    model->messages[own.number].to[member->of].ack = MODEL_MAYBE_ACKED;
+    int err = lq_ack(member->consumer, &own.message);
+    acked(model, member, own.number, err);
+    if (!err && member->saves_acks && model->options.sync == LQ_SYNC_ALWAYS) acks_durable(model, member->of);
+    model->held[held] = model->held[--model->held_count];
+    return note(model, err);
+}
+
+int model_ack_all(struct model *model, uint32_t number)
+{
+    const struct model_member *member = &model->members[number];
+    lq_message messages[MODEL_HELD] = {0};
+    uint32_t numbers[MODEL_HELD], count = 0;
+
+    for (uint32_t i = model->held_count; i-- > 0;) {
+        if (model->held[i].member != number) continue;
+        messages[count] = model->held[i].message;
+        numbers[count++] = model->held[i].number;
+        model->messages[model->held[i].number].to[member->of].ack = MODEL_MAYBE_ACKED;
+        model->held[i] = model->held[--model->held_count];
+    }
+    int err = lq_ack_batch(member->consumer, messages, count);
+    for (uint32_t i = 0; i < count; i++) acked(model, member, numbers[i], err);
+    if (!err && member->saves_acks && model->options.sync == LQ_SYNC_ALWAYS) acks_durable(model, member->of);
+    return note(model, err);
+}
+
+int model_release(struct model *model, uint32_t held)
+{
+    struct model_held own = model->held[held];
+    const struct model_member *member = &model->members[own.member];
+
+    model->messages[own.number].to[member->of].handed--; /* before the call: in the middle of it, both counts are right */
+    int err = lq_release(member->consumer, &own.message);
+    if (err == LQ_ELEASE && !lease_may_be_over(model))
+        model_wrong(model, "message %" PRIu32 " is held, but release says LQ_ELEASE", own.number);
+    model->held[held] = model->held[--model->held_count];
+    return note(model, err);
+}
+
+/* ---- looking ------------------------------------------------------------ */
+
+static bool look_at(struct model *model, const lq_message *message, struct model_found *found, uint32_t *next)
+{
+    uint32_t number = number_of(model, message);
+    if (number == UINT32_MAX) return model_wrong(model, "id %" PRIu64 " has bytes that were never put", message->id);
 
     const struct model_message *known = &model->messages[number];
-    if (number < *next) wrong(model->why, "message %" PRIu32 " stands behind message %" PRIu32, number, *next - 1);
+    if (number < *next) model_wrong(model, "message %" PRIu32 " stands behind message %" PRIu32, number, *next - 1);
     if (found->last_id && message->id != found->last_id + 1 && !(model->vanished && message->id > found->last_id))
-        wrong(model->why, "id %" PRIu64 " follows id %" PRIu64, message->id, found->last_id);
-    if (known->fate == MODEL_REFUSED) wrong(model->why, "message %" PRIu32 " was refused or lost, and is there", number);
+        model_wrong(model, "id %" PRIu64 " follows id %" PRIu64, message->id, found->last_id);
+    if (known->fate == MODEL_REFUSED) model_wrong(model, "message %" PRIu32 " was refused or lost, and is there", number);
+    if (known->gone) model_wrong(model, "message %" PRIu32 " was deleted, and is there", number);
     if (known->fate == MODEL_ACCEPTED && known->id != message->id)
-        wrong(model->why, "message %" PRIu32 " was given id %" PRIu64 ", and has %" PRIu64, number, known->id, message->id);
+        model_wrong(model, "message %" PRIu32 " was given id %" PRIu64 ", and has %" PRIu64, number, known->id, message->id);
     found->ids[number] = message->id;
     if (!found->first_id) found->first_id = message->id;
     found->last_id = message->id;
@@ -295,209 +594,85 @@ static bool look_at(struct model *model, const lq_message *message, struct found
     return !model->why[0];
 }
 
-static bool read_log(struct model *model, lq_queue *queue, struct found *found)
+int model_read_log(struct model *model, lq_queue *queue, struct model_found *found)
 {
     lq_reader *reader = NULL;
     lq_message message;
     uint32_t next = 0;
-    int err = lq_reader_open(queue, &reader);
-    if (err) return failed(model, "reader", err);
 
-    for (;;) {
+    memset(found, 0, sizeof *found);
+    int err = lq_reader_open(queue, &reader);
+    while (!err) {
         err = lq_reader_next(reader, &message);
-        if (err == LQ_ECORRUPT && model->vanished) continue;
-        if (err || !look_at(model, &message, found, &next)) break;
+        if (err == LQ_ECORRUPT && model->vanished) err = LQ_OK;
+        else if (!err && !look_at(model, &message, found, &next)) break;
     }
     if (err == LQ_ECORRUPT) {
         lq_finding finding = {.size = sizeof finding};
         lq_reader_damage(reader, &finding);
-        wrong(model->why, "damage in %s at %" PRIu64 ": %s", finding.file, finding.offset, finding.text);
-    } else if (err && err != LQ_EMPTY) {
-        failed(model, "read the log", err);
+        model_wrong(model, "damage in %s at %" PRIu64 ": %s", finding.file, finding.offset, finding.text);
     }
     lq_reader_close(reader);
-    return !model->why[0];
+    return err;
 }
 
-/* Is everything there that must be? What is there now must stay, and what is not must not come. */
-static bool compare_log(struct model *model, const struct found *found)
+int model_read(struct model *model, lq_queue *queue)
 {
-    for (uint32_t i = 0; i < model->count; i++) {
-        struct model_message *message = &model->messages[i];
-        bool there = found->ids[i] != 0;
-        bool promised = message->fate == MODEL_ACCEPTED &&
-                        (message->durable || (model->log_loss != MODEL_POWER_LOST && !model->poisoned));
-        /* As everybody had acked it, perhaps; with a keeper nothing may be. */
-        bool deleted = promised && !there && !model->with_keeper && message->ack != MODEL_NOT_ACKED &&
-                       (!found->first_id || message->id < found->first_id);
+    struct model_found found;
+    uint64_t behind = 0;
+    int err = model_read_log(model, queue, &found);
+    if (err != LQ_EMPTY || model->poisoned || model->vanished) return note(model, err);
 
-        if (promised && !there && !deleted)
-            return wrong(model->why, "message %" PRIu32 ", id %" PRIu64 ", was accepted%s, and is lost; the log has ids %" PRIu64 " to %" PRIu64,
-                         i, message->id, message->durable ? " durably" : "", found->first_id, found->last_id);
-        if (there != (found->ids[message->batch] != 0))
-            return wrong(model->why, "of the batch from message %" PRIu32 " on, message %" PRIu32 " is %s", message->batch, i,
-                         there ? "there, but not all" : "missing");
-        message->there = there;
-        if (there) {
-            message->fate = MODEL_ACCEPTED;
-            message->id = found->ids[i];
-            message->durable = true;
-        } else if (!deleted) {
-            message->fate = MODEL_REFUSED;
-        }
+    for (uint32_t i = model->count; i-- > 0;) {
+        const struct model_message *message = &model->messages[i];
+        behind += model_bytes_of(message);
+        bool visible = message->fate == MODEL_ACCEPTED && (message->durable || model->options.sync != LQ_SYNC_ALWAYS);
+        if (visible && !found.ids[i] && !message->gone && !model_may_be_gone(model, message, behind))
+            model_wrong(model, "message %" PRIu32 ", id %" PRIu64 ", is not seen by a reader", i, message->id);
     }
-    model->log_loss = MODEL_CLOSED;
-    model->poisoned = false;
-    return true;
+    return note(model, LQ_OK);
 }
 
-/* Polls until nothing comes, or as much is held as can be. */
-static bool poll_all(struct model *model, lq_consumer *consumer)
+static int count_consumer(void *context, int code, const lq_consumer_stats *stats)
 {
-    for (;;) {
-        int err = model_poll(model, consumer);
-        if (model->why[0]) return false;
-        if (err == LQ_EMPTY) return true;
-        if (err == LQ_ECORRUPT && model->vanished) continue;
-        if (err) return failed(model, "poll", err);
-        if (model->held_count > 1 && model->held[model->held_count - 1].number < model->held[model->held_count - 2].number)
-            return wrong(model->why, "message %" PRIu32 " came after message %" PRIu32,
-                         model->held[model->held_count - 1].number, model->held[model->held_count - 2].number);
-    }
+    uint32_t *count = context;
+    (void)stats;
+    *count += code == LQ_OK;
+    return 0;
 }
 
-static bool ack_all(struct model *model, lq_consumer *consumer)
+static int count_segment(void *context, const lq_segment *segment)
 {
-    while (model->held_count > 0) {
-        int err = model_ack(model, consumer, 0);
-        if (err) return failed(model, "ack", err);
-    }
-    return true;
+    uint32_t *count = context;
+    (void)segment;
+    ++*count;
+    return 0;
 }
 
-/* Everything comes that was not acked. */
-static bool drain(struct model *model, lq_consumer *consumer)
+int model_stats(struct model *model, lq_queue *queue)
 {
-    bool came[MODEL_MESSAGES] = {false};
-    do {
-        if (!poll_all(model, consumer)) return false;
-        for (uint32_t i = 0; i < model->held_count; i++) came[model->held[i].number] = true;
-        if (model->held_count == 0) break;
-    } while (ack_all(model, consumer));
-    if (model->why[0]) return false;
-
-    for (uint32_t i = 0; i < model->count; i++) {
-        struct model_message *message = &model->messages[i];
-        if (!message->there || came[i]) continue;
-        if (message->ack == MODEL_NOT_ACKED)
-            return wrong(model->why, "message %" PRIu32 ", id %" PRIu64 ", was never acked, and does not come", i, message->id);
-        /* It was acked before the loss and is still: recovery has made sure of it. */
-        message->ack = MODEL_ACKED;
-        message->ack_durable = true;
-    }
-    model->ack_loss = MODEL_CLOSED;
-    return true;
-}
-
-static bool open_consumer(struct model *model, lq_queue *queue, const char *name, bool made, lq_consumer **consumer_out)
-{
-    lq_consumer_options options = {.size = sizeof options, .window = model->window, .flags = made ? LQ_CONSUMER_NO_CREATE : 0};
-    int err = lq_consumer_open(queue, name, &options, consumer_out);
-    return err ? failed(model, "open the consumer", err) : true;
-}
-
-static bool close_consumer(struct model *model, lq_consumer *consumer)
-{
-    int err = model_consumer_close(model, consumer);
-    return err ? failed(model, "close the consumer", err) : !model->why[0];
-}
-
-static bool compare_consumers(struct model *model, lq_queue *queue, bool quick)
-{
-    lq_consumer *consumer = NULL;
-    if (!open_consumer(model, queue, CONSUMER, model->consumer_made, &consumer)) return false;
-    model->consumer_made = true;
-    if (!quick) { /* first only look, then leave: all comes again */
-        bool good = poll_all(model, consumer);
-        if (!close_consumer(model, consumer) || !good) return false;
-        if (!open_consumer(model, queue, CONSUMER, true, &consumer)) return false;
-    }
-    bool good = drain(model, consumer);
-    if (!close_consumer(model, consumer) || !good) return false;
-    if (!model->keeper_made) return true;
-    return open_consumer(model, queue, KEEPER, true, &consumer) && close_consumer(model, consumer);
-}
-
-/* The queue works: a message goes in and comes out, and is the next. */
-static bool use(struct model *model, lq_queue *queue, uint64_t *last_id)
-{
-    lq_consumer *consumer = NULL;
-    uint32_t number = model->count;
-    int err = model_put(model, queue, 9, false);
-    if (err) return failed(model, "put", err);
-
-    uint64_t id = model->messages[number].id;
-    if (*last_id && id != *last_id + 1 && !(model->vanished && id > *last_id))
-        return wrong(model->why, "behind id %" PRIu64 " comes id %" PRIu64, *last_id, id);
-    *last_id = id;
-    if (!open_consumer(model, queue, CONSUMER, true, &consumer)) return false;
-    bool good = poll_all(model, consumer);
-    if (good && (model->held_count != 1 || model->held[0].number != number))
-        good = wrong(model->why, "one message was put, and %" PRIu32 " came", model->held_count);
-    good = good && ack_all(model, consumer);
-    return close_consumer(model, consumer) && good;
-}
-
-static bool close_queue(struct model *model, lq_queue *queue)
-{
-    int err = model_close(model, queue, true);
-    return err ? failed(model, "close", err) : !model->why[0];
-}
-
-/* After a clean close nothing was lost, and nothing is left to do. */
-static bool open_again(struct model *model, const struct lqi_io *io, uint64_t last_id)
-{
-    lq_queue *queue = NULL;
-    lq_consumer *consumer = NULL;
     lq_stats stats = {.size = sizeof stats};
-    int err = model_open(model, io, &queue);
-    if (err) return failed(model, "open again", err);
-    err = lq_get_stats(queue, &stats);
-    if (err) failed(model, "stats", err);
-    else if (stats.last_id != last_id)
-        wrong(model->why, "the last id was %" PRIu64 ", and is %" PRIu64 " after a clean close", last_id, stats.last_id);
-    else if ((stats.recovered_bytes || stats.damage) && !model->vanished)
-        wrong(model->why, "after a clean close %" PRIu64 " bytes were torn, %" PRIu64 " places damaged", stats.recovered_bytes, stats.damage);
-    if (open_consumer(model, queue, CONSUMER, true, &consumer)) {
-        if (poll_all(model, consumer) && model->held_count > 0)
-            wrong(model->why, "all was acked, but message %" PRIu32 " comes again", model->held[0].number);
-        close_consumer(model, consumer);
+    lq_consumer_stats consumer_stats = {.size = sizeof consumer_stats};
+    uint32_t consumers = 0, segments = 0, made = model->keeper_made;
+    uint64_t last_id = 0;
+
+    int err = lq_get_stats(queue, &stats);
+    if (err) return note(model, err);
+    for (uint32_t i = 0; i < model->count; i++)
+        if (model->messages[i].fate == MODEL_ACCEPTED && !model->messages[i].gone) last_id = model->messages[i].id;
+    if (stats.last_id < last_id && !model->poisoned)
+        model_wrong(model, "the last id is %" PRIu64 ", lq_get_stats() says %" PRIu64, last_id, stats.last_id);
+
+    err = lq_each_consumer(queue, count_consumer, &consumers);
+    for (size_t i = 0; i < MODEL_CONSUMERS; i++) made += model->consumers[i].existence == MODEL_THERE;
+    if (!err && consumers < made)
+        model_wrong(model, "%" PRIu32 " consumers were made, lq_each_consumer() tells of %" PRIu32, made, consumers);
+    if (!err) err = lq_each_segment(queue, count_segment, &segments);
+    if (!err && made > model->keeper_made) {
+        uint32_t of = model->consumers[0].existence != MODEL_THERE;
+        err = lq_get_consumer_stats(queue, model_names[of], &consumer_stats);
+        if (!err && consumer_stats.floor > consumer_stats.delivered)
+            model_wrong(model, "consumer %s: floor %" PRIu64 ", delivered %" PRIu64, model_names[of], consumer_stats.floor, consumer_stats.delivered);
     }
-    return close_queue(model, queue);
-}
-
-static enum model_loss worse(enum model_loss a, enum model_loss b)
-{
-    return a > b ? a : b;
-}
-
-bool model_check(struct model *model, const struct lqi_io *io, enum model_loss loss, bool quick)
-{
-    struct found found = {.first_id = 0};
-    lq_queue *queue = NULL;
-    uint32_t flags = model->options.flags;
-
-    model->log_loss = worse(model->log_loss, loss);
-    model->ack_loss = worse(model->ack_loss, loss);
-    model->held_count = 0;
-    model->queue = NULL;
-    model->crashes += loss != MODEL_CLOSED;
-
-    model->options.flags |= model->queue_made ? LQ_NO_CREATE : 0;
-    int err = model_open(model, io, &queue);
-    model->options.flags = flags;
-    if (err) return failed(model, "open", err);
-    bool good = read_log(model, queue, &found) && compare_log(model, &found) && compare_consumers(model, queue, quick) &&
-                (quick || use(model, queue, &found.last_id));
-    return close_queue(model, queue) && good && (quick || open_again(model, io, found.last_id));
+    return note(model, err);
 }
