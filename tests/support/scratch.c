@@ -31,9 +31,14 @@ static int remove_one(const char *path, const struct stat *stat, int kind, struc
     return remove(path);
 }
 
+int scratch_delete(const char *path)
+{
+    return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 int scratch_remove(void **state)
 {
-    int result = nftw(*state, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    int result = scratch_delete(*state);
     free(*state);
     *state = NULL;
     return result;

@@ -7,4 +7,7 @@
 int scratch_make(void **state);
 int scratch_remove(void **state);
 
+/* Removes a directory with all that is in it. */
+int scratch_delete(const char *path);
+
 #endif
