@@ -9,6 +9,7 @@
 #   FUZZ_SECONDS=60                 for each fuzz target
 #   DISK_SECONDS=80                 for all of `make test-disks`
 #   SWEEP_SECONDS=60                for `make sweep`
+#   HOURS=0.5                       for `make torture`
 #   ARGS=...                        arguments for `make bench`
 #   DESTDIR PREFIX BINDIR LIBDIR INCLUDEDIR MANDIR   where `make install` puts things
 
@@ -86,7 +87,7 @@ BENCH  := $(BUILD)/bench
 .SECONDARY:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: all demo check test-disks asan tsan cover sweep fuzz lint bench install deps help clean FORCE
+.PHONY: all demo check test-disks asan tsan cover sweep fuzz torture lint bench install deps help clean FORCE
 
 # What is seen of a command: what it makes.
 SHOW = @$(if $(V),set -x,printf '  %-5s %s\n' '$(1)' '$@');
@@ -165,6 +166,7 @@ JOBS         ?= $(shell nproc)
 TIMEOUT      ?= $(if $(INSTRUMENT),900,300)
 FUZZ_SECONDS ?= 60
 SWEEP_SECONDS ?= 60
+HOURS        ?= 1
 
 # TSan sees one process and its threads only, so that the rest is no use to it;
 # what is about packaging (house_) concerns the plain build alone.
@@ -189,6 +191,9 @@ export LQ_COVER := $(if $(filter cover,$(VARIANT)),$(CURDIR)/$(BUILD)/counted)
 TEST_ENV = LQ='$(CURDIR)/$(LQ)' LQ_BUILD='$(CURDIR)/$(BUILD)' LQ_VARIANT=$(VARIANT) CC='$(CC)' \
            TIMEOUT=$(TIMEOUT) FUZZ_SECONDS=$(FUZZ_SECONDS)
 
+# The fuzz targets as `make fuzz` builds them, where there is a clang.
+FUZZED = $(if $(shell command -v clang),$(patsubst %.c,build/fuzz-clang/%,$(call PICK,$(FUZZ_SRC))))
+
 # stress_* matches no rule of these, so prove runs it at the end, one at a time:
 # it loads the machine, and looks at how long things take.
 PROVE = $(TEST_ENV) prove -j$(JOBS) --rules='par=**/{unit,api,recover,sweep,fuzz}_*' \
@@ -210,6 +215,10 @@ sweep: $(BUILD)/tests/sweep_crash ## power loss and process death after every ca
 
 fuzz: $(call PICK,$(call PROGRAMS,$(FUZZ_SRC))) ## fuzz each target for FUZZ_SECONDS=60, with clang and sanitizers
 	@$(if $^,$(PROVE) --exec tests/support/run_fuzz $^,echo 'no fuzz target is called like T="$(T)"' >&2; exit 1)
+
+torture: all $(call PICK,$(call PROGRAMS,$(filter tests/sweep_% tests/stress_%,$(TEST_SRC)))) ## sweeps, storms and fuzzing with fresh seeds for HOURS=1: a line a minute, a summary
+	@$(if $(FUZZED),$(MAKE) --no-print-directory VARIANT=fuzz $(FUZZED))
+	@$(TEST_ENV) tests/support/run_torture $(HOURS) $(JOBS) $(filter $(BUILD)/tests/%,$^) $(FUZZED)
 
 lint: ## layers, forbidden calls, static analysis, scripts, man pages
 	@CFLAGS='-std=c11 -D_GNU_SOURCE -Iinclude $(CPPFLAGS)' prove --exec bash .ci/lint

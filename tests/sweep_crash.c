@@ -5,6 +5,7 @@
  *     LQ_SWEEP=7 sweep_crash              the run of one seed again, as a failure names it
  *     LQ_SWEEP_SECONDS=3600 sweep_crash   so long, instead of 20 s
  *     LQ_SWEEP_JOBS=1 sweep_crash         so many processes, instead of one for each CPU
+ *     LQ_SEED=1000 sweep_crash            seeds from there on, instead of from 1
  *
  * After each call of the script's every subset of what was not synced is tried, names included, if these are at most
  * SUBSETS_MOST changes (io_subsets.h says what one is); of more, and inside recovery, a few that chance draws (io_crash.h).
@@ -457,7 +458,7 @@ static int number_from(const char *name, int otherwise)
 
 int main(void)
 {
-    const char *one = getenv("LQ_SWEEP");
+    const char *one = getenv("LQ_SWEEP"), *first = getenv("LQ_SEED");
     double seconds = number_from("LQ_SWEEP_SECONDS", 20);
     unsigned long most = (unsigned long)number_from("LQ_SWEEP_WRONG", 20);
     int jobs = number_from("LQ_SWEEP_JOBS", (int)sysconf(_SC_NPROCESSORS_ONLN));
@@ -466,7 +467,7 @@ int main(void)
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     make_total(seconds);
-    total->next_seed = 1;
+    total->next_seed = first ? strtoull(first, NULL, 10) : 1;
     if (jobs > JOBS_MOST) jobs = JOBS_MOST;
     if (one) {
         run_one(strtoull(one, NULL, 10));
