@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/btrfs.h>
 #include <linux/loop.h>
 #include <sched.h>
 #include <stdio.h>
@@ -42,7 +43,36 @@ double disk_seconds(unsigned percent, unsigned tests)
     return seconds * percent / 100 / tests;
 }
 
-/* ---- mounts of our own -------------------------------------------------- */
+/* ---- boots -------------------------------------------------------------- */
+
+static int boot_file = -1;
+
+static bool write_boot(void)
+{
+    static unsigned boot;
+    char text[64];
+    /* Also another than that of any run before, on whose disks we never look anyway. */
+    snprintf(text, sizeof text, "d15cd15c-0000-4000-8000-%012x\n", ++boot);
+    return pwrite(boot_file, text, strlen(text), 0) == (ssize_t)strlen(text);
+}
+
+void disk_next_boot(void)
+{
+    HOLDS(write_boot());
+}
+
+static bool own_boots(void)
+{
+    char path[4096];
+    const char *where = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/boot_id.XXXXXX", where ? where : "/tmp");
+    boot_file = mkstemp(path);
+    bool good = boot_file >= 0 && write_boot() && mount(path, "/proc/sys/kernel/random/boot_id", NULL, MS_BIND, NULL) == 0;
+    int error = errno;
+    if (boot_file >= 0) unlink(path); /* the mount keeps it */
+    errno = error;
+    return good;
+}
 
 int disk_begin(void)
 {
@@ -50,7 +80,7 @@ int disk_begin(void)
         puts("mounting disks takes root");
         return CHILD_SKIP;
     }
-    if (!child_unshare_mounts()) {
+    if (!child_unshare_mounts() || !own_boots()) {
         printf("mounts of our own are cannot be had here: %s\n", strerror(errno));
         return CHILD_SKIP;
     }
@@ -122,21 +152,28 @@ static int new_memory(uint64_t size)
     return image;
 }
 
-int disk_copy_image(int image, uint64_t size)
+void disk_copy_into(int copy, int image, uint64_t size)
 {
-    static uint8_t bytes[256 * KIB];
-    int copy = new_memory(size);
+    static uint8_t bytes[64 * KIB];
     off_t at = 0, end;
 
+    HOLDS(ftruncate(copy, (off_t)size) == 0);
     while ((at = lseek(image, at, SEEK_DATA)) >= 0) {
         end = lseek(image, at, SEEK_HOLE);
         while (at < end) {
             size_t part = end - at < (off_t)sizeof bytes ? (size_t)(end - at) : sizeof bytes;
             HOLDS(pread(image, bytes, part, at) == (ssize_t)part);
-            HOLDS(pwrite(copy, bytes, part, at) == (ssize_t)part);
+            /* Zeroes stay away: mkfs.xfs writes 64 MiB of them. */
+            if (bytes[0] || memcmp(bytes, bytes + 1, part - 1) != 0) HOLDS(pwrite(copy, bytes, part, at) == (ssize_t)part);
             at += (off_t)part;
         }
     }
+}
+
+int disk_copy_image(int image, uint64_t size)
+{
+    int copy = new_memory(size);
+    disk_copy_into(copy, image, size);
     return copy;
 }
 
@@ -160,12 +197,23 @@ int disk_new_image(const struct disk_kind *kind)
         if (result == 127) skip_because(kind->mkfs[0], ENOENT);
         EQUAL(result, 0);
         made[i].kind = kind;
-        made[i].image = image;
+        made[i].image = disk_copy_image(image, kind->size);
+        close(image);
     }
     return disk_copy_image(made[i].image, kind->size);
 }
 
 /* ---- mounts ------------------------------------------------------------- */
+
+/* btrfs remembers disks that it has seen, and refuses an older state of the same. */
+static void forget_disks(void)
+{
+    struct btrfs_ioctl_vol_args all = {.name = ""};
+    int control = open("/dev/btrfs-control", O_RDWR | O_CLOEXEC);
+    if (control < 0) return;
+    ioctl(control, BTRFS_IOC_FORGET_DEV, &all);
+    close(control);
+}
 
 int disk_mount(const struct disk *disk, int image)
 {
@@ -177,6 +225,7 @@ int disk_mount(const struct disk *disk, int image)
         loop = attach(image, device);
         if (loop < 0) return errno;
     }
+    if (kind == &disk_btrfs) forget_disks();
     if (mount(device, disk->mount, kind->name, MS_NOATIME, kind->options) != 0) error = errno;
     if (loop >= 0) close(loop);
     return error;
@@ -266,4 +315,19 @@ void disk_release(const struct disk *disk)
     int root = open(disk->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     EQUAL(syncfs(root), 0);
     close(root);
+}
+
+/* ---- power -------------------------------------------------------------- */
+
+/* Ours by number: the headers know it by other names, as far as they do: EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN. */
+#define SHUTDOWN _IOR('X', 125, uint32_t)
+#define SHUTDOWN_NO_LOG_FLUSH 2u
+
+int disk_cut(const struct disk *disk)
+{
+    uint32_t how = SHUTDOWN_NO_LOG_FLUSH;
+    int root = open(disk->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int error = root < 0 || ioctl(root, SHUTDOWN, &how) != 0 ? errno : 0;
+    if (root >= 0) close(root);
+    return error;
 }

@@ -5,6 +5,13 @@
  *
  *   full_disk      n KiB are free, for n in a sweep that hits every place where the library needs space:
  *                  each call says LQ_OK or LQ_ENOSPC, what was accepted stays, GET and ack go on
+ *   power_cut      the file system is shut down under a running queue without flushing its log, the process
+ *                  killed, the disk mounted again: what each sync mode promises is there
+ *   crash_images   a layer of ours under the file system records each write and flush; disks as a power loss
+ *                  could have left them are built from the record, mounted and checked
+ *
+ * A queue's `shared` tells boots apart by the kernel's boot id. We do not reboot, so each power loss here also
+ * lays another id over the one in /proc (disk_next_boot).
  *
  * NOTHING STAYS BEHIND, however a program ends. Images are anonymous memory; the mounts are in a mount
  * name space of this process, that goes with its last process; a loop device detaches itself when
@@ -59,6 +66,7 @@ int disk_teardown(void **state);
 /* A new image with an empty file system, in anonymous memory; skips the test when it cannot be made here. */
 int disk_new_image(const struct disk_kind *kind);
 int disk_copy_image(int image, uint64_t size);
+void disk_copy_into(int copy, int image, uint64_t size); /* `copy` is empty */
 
 /* Mounts the image through a loop device of its own; the device goes when it is unmounted. 0 or errno. */
 int disk_mount(const struct disk *disk, int image);
@@ -70,5 +78,10 @@ int disk_remount(const struct disk *disk, unsigned long flags, const char *optio
 /* Takes all space but `leave` bytes (as near as the file system lets us), and gives it back. */
 void disk_fill(const struct disk *disk, uint64_t leave);
 void disk_release(const struct disk *disk);
+
+/* The power fails: nothing that is not on the disk gets there any more. 0 or errno (ENOTTY: this file system cannot). */
+int disk_cut(const struct disk *disk);
+/* From now on this is another boot. */
+void disk_next_boot(void);
 
 #endif
