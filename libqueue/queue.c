@@ -321,6 +321,7 @@ static void promise_of_memory(const struct lqi_shared *old, struct lqi_promise *
     if (end >> 62 || next_id >> 62 || synced > written || written > end || end - written > old->identity.ring_size) return;
     promise->position = lqi_max64(promise->position, poisoned ? synced : written);
     promise->next_id = lqi_max64(promise->next_id, next_id);
+    promise->committed = poisoned ? 0 : end;
 }
 
 static int find_promise(lq_queue *queue, struct lqi_shared_map *old, struct lqi_promise *promise)
@@ -328,7 +329,7 @@ static int find_promise(lq_queue *queue, struct lqi_shared_map *old, struct lqi_
     struct lqi_position_entry entry;
     int err = lqi_consumers_promise(queue->io, queue->consumers_dir, queue->meta.uuid, &entry);
     if (err) return err;
-    *promise = (struct lqi_promise){entry.durable, entry.durable_id + 1};
+    *promise = (struct lqi_promise){entry.durable, entry.durable_id + 1, 0};
     if (old && old->head) promise_of_memory(old->head, promise);
     return LQ_OK;
 }

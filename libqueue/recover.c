@@ -258,7 +258,7 @@ int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const s
                  struct lqi_found *found)
 {
     struct lqi_log files = *log; /* the same log, looked at without memory */
-    struct lqi_promise all = {lqi_max64(promise->position, trim->synced), lqi_max64(promise->next_id, trim->next_id)};
+    struct lqi_promise all = {lqi_max64(promise->position, trim->synced), lqi_max64(promise->next_id, trim->next_id), 0};
     uint64_t *ids;
     size_t count;
 
@@ -491,12 +491,12 @@ static int recover_ring(struct lqi_log *log, const struct lqi_trim *trim, const 
     struct leftover left;
     if (!find_leftover(old, found, &left)) return LQ_OK;
     /* It is about to be durable: what is bad before it is no torn tail. */
-    struct lqi_promise kept = {lqi_max64(promise->position, left.to), lqi_max64(promise->next_id, left.next_id)};
+    struct lqi_promise kept = {lqi_max64(promise->position, left.to), lqi_max64(promise->next_id, left.next_id), 0};
 
     uint64_t border = left.spans[1] ? left.spans[1]->position : UINT64_MAX;
     int err = write_leftover(log, &left, left.spans[0], left.from, lqi_min64(left.to, border));
     if (!err && left.to > border) {
-        struct lqi_promise before = {lqi_max64(promise->position, lqi_min64(left.to, border)), promise->next_id};
+        struct lqi_promise before = {lqi_max64(promise->position, lqi_min64(left.to, border)), promise->next_id, 0};
         err = lqi_find_end(log, trim, &before, found);
         if (!err && found->usable && found->any_segment && found->last.salt == left.spans[0]->salt &&
             found->last.position == left.spans[0]->position) err = seal_found(log, found);
@@ -521,6 +521,8 @@ int lqi_recover_log(struct lqi_log *log, const struct lqi_trim *trim, const stru
     if (!err) err = settle_last(log, found);
     uint64_t torn = err ? 0 : found->torn_bytes;
     if (!err && old) err = recover_ring(log, trim, promise, old, found, messages_out);
-    if (!err) found->torn_bytes = torn;
+    /* Behind what the dead had committed, and all of which is there now, lies what they were in the middle of writing: a
+     * part of what has come from the ring, a record that was never accepted, a footer. Nothing was dropped. */
+    if (!err) found->torn_bytes = promise->committed && promise->committed <= found->end ? 0 : torn;
     return err;
 }

@@ -8,6 +8,7 @@
 /* How far the log was ever known to be durable, by witnesses outside the bytes in question. */
 struct lqi_promise {
     uint64_t position, next_id;
+    uint64_t committed; /* what dead processes of this boot had appended ends here, as far as known; else 0 */
 };
 
 /* The log as the files have it. */

@@ -19,7 +19,7 @@ static int find_end(struct lqi_view *view)
     if (err && err != LQ_ECORRUPT) return err; /* without a slot, the oldest file is where the log begins */
     err = lqi_consumers_promise(queue->io, queue->consumers_dir, queue->meta.uuid, &witness);
     if (err) return err;
-    struct lqi_promise promise = {witness.durable, witness.durable_id + 1};
+    struct lqi_promise promise = {witness.durable, witness.durable_id + 1, 0};
     err = lqi_find_end(&view->log, &trim, &promise, &view->files);
     if (err) return err;
     view->log.files_first_id = view->files.first_id;

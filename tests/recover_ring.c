@@ -274,6 +274,43 @@ static void damage_to_what_was_written_and_not_synced_costs_one_record(void **st
     OK(lq_close(queue));
 }
 
+/* Dies in the middle of writing out: a part of what is in the ring is in the file already, or of what was never committed. */
+static int die_in_writing_out(void *context)
+{
+    struct load *load = context;
+    lq_queue *queue = open_with(&load->options);
+    struct lqi_log *log = &queue->log;
+    struct lqi_file *file;
+    put_load(queue, load);
+    OK(lqi_write_out(log));
+    uint64_t from = atomic_load(&log->state->written);
+    load->first += load->count;
+    put_load(queue, load);
+    uint64_t to = load->acked ? from + load->acked : atomic_load(&log->state->ring.appended) + 500;
+    OK(lqi_writing_file(log, &file));
+    OK(lqi_file_write(file, LQI_SEGMENT_HEADER + from - log->state->spans[1].position, lqi_ring_at(&log->ring, from), to - from));
+    return 0;
+}
+
+static void what_the_dead_were_in_the_middle_of_writing_is_no_loss(void **state)
+{
+    for (uint64_t part = 0; part <= 1000; part += 100) { /* 0: more than all */
+        char name[20];
+        struct load load = {.options = options_of(LQ_SYNC_NEVER, 0), .first = 1, .count = 20, .acked = part, .size_of = small, .batch = 1};
+        snprintf(name, sizeof name, "q%u", (unsigned)part);
+        snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, name));
+        assert_int_equal(child_run(die_in_writing_out, &load), 0);
+        lq_queue *queue = open_with(&load.options);
+        lq_stats stats = api_stats(queue);
+        EQUAL(stats.last_id, 40);
+        EQUAL(stats.recovered_bytes, 0);
+        EQUAL(stats.damage, 0);
+        read_all(queue, 40, &load);
+        OK(lq_close(queue));
+        assert_int_equal(lq_verify(queue_path, 0, NULL, NULL, NULL), LQ_OK);
+    }
+}
+
 /* ---- death inside an append --------------------------------------------- */
 
 /* Leaves the memory as it is at some instruction of an append, and dies with the lock. */
@@ -420,6 +457,7 @@ int main(void)
         IN_DIRECTORY(large_messages_survive_the_death_of_all),
         IN_DIRECTORY(messages_larger_than_a_segment_survive_the_death_of_all),
         IN_DIRECTORY(compressed_messages_survive_the_death_of_all),
+        IN_DIRECTORY(what_the_dead_were_in_the_middle_of_writing_is_no_loss),
         IN_DIRECTORY(what_is_in_the_ring_survives_damage_to_the_file_before_it),
         IN_DIRECTORY(damage_to_what_was_written_and_not_synced_costs_one_record),
         IN_DIRECTORY(whoever_dies_inside_an_append_others_go_on_behind_what_was_committed),

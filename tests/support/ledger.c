@@ -293,7 +293,7 @@ bool ledger_check(struct ledger_witness *witness, int64_t since_us, int64_t *bac
     if (err) ledger_wrong(ledger, "those who go on: %s: %s", lq_error_name(err), lq_error_text());
     uint32_t end = atomic_load(&ledger->next);
     if (!ledger->wrong[0]) settle_fates(witness, end);
-    if (!ledger->wrong[0] && (stats.damage || stats.poisoned || (stats.recovered_bytes && !witness->may_be_torn)))
+    if (!ledger->wrong[0] && (stats.damage || stats.poisoned || stats.recovered_bytes))
         ledger_wrong(ledger, "damage %" PRIu64 ", poisoned %d, %" PRIu64 " bytes cut", stats.damage, stats.poisoned, stats.recovered_bytes);
     if (ledger->wrong[0] || !take_all(witness, end, since_us, back_us_out)) return false;
     witness->checked = end;

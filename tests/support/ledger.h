@@ -73,7 +73,6 @@ struct ledger_witness {
     struct ledger *ledger;
     lq_queue *queue;
     lq_consumer *pool, *keep;
-    bool may_be_torn;        /* the dead may have left a record half written in its file, which is cut and counted */
     uint64_t kept;           /* the last id that "keep" has seen */
     uint32_t checked;        /* all messages with numbers below it are over and done with */
 };

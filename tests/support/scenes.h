@@ -36,7 +36,6 @@ struct scene {
     uint32_t stock_size, stock_count;           /* messages put before, which the witness has looked at if there is one */
     bool corpse;                                /* before, another process died, with messages put and held */
     bool is_long;                               /* more than 20,000 instructions */
-    bool large;                                 /* a record is written to its file directly */
     bool temp;                                  /* it is about the consumer "temp" */
     int (*prepare)(struct scenes_actor *actor); /* what the library said */
     int (*act)(struct scenes_actor *actor);     /* the call, and nothing else; the same */

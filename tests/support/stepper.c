@@ -216,9 +216,9 @@ bool stepper_run_to(pid_t child, const struct stepper_way *way, uint32_t step)
     return true;
 }
 
-void stepper_let_go(pid_t child)
+void stepper_let_go(pid_t child, int signal)
 {
-    ptrace(PTRACE_DETACH, child, NULL, NULL);
+    ptrace(PTRACE_DETACH, child, NULL, (void *)(intptr_t)signal);
 }
 
 void stepper_ready(void)
@@ -290,9 +290,9 @@ bool stepper_run_to(pid_t child, const struct stepper_way *way, uint32_t step)
     return false;
 }
 
-void stepper_let_go(pid_t child)
+void stepper_let_go(pid_t child, int signal)
 {
-    (void)child;
+    (void)child, (void)signal;
 }
 
 #endif

@@ -42,7 +42,7 @@ void stepper_free(struct stepper_way *way);
 /* Runs a child that is ready to that step: it stands before the instruction. False when it did not come by, and has ended. */
 bool stepper_run_to(pid_t child, const struct stepper_way *way, uint32_t step);
 
-/* The child is left alone from now on. */
-void stepper_let_go(pid_t child);
+/* The child is left alone from now on, and gets this signal; 0: none. */
+void stepper_let_go(pid_t child, int signal);
 
 #endif
