@@ -19,7 +19,7 @@
 #include "../support/api.h"
 #include "../support/child.h"
 #include "disk.h"
-#include "ledger.h"
+#include "witness.h"
 #include "recorder.h"
 
 enum { BLOCK = 4096, IMAGES_PER_RUN = 100, RUNS_MIN = 1, KILLED = 100 + SIGKILL };
@@ -31,7 +31,7 @@ static const char *const survivor_names[SURVIVORS] = {"none", "all", "up to some
 struct run {
     struct disk *disk;
     struct recorder recorder;
-    struct ledger_job job;
+    struct witness_job job;
     int solid;            /* the disk before the run, and all writes that flushes have made safe since */
     uint32_t next;        /* the first entry that is not in `solid` */
     uint64_t images[SURVIVORS];
@@ -45,12 +45,12 @@ static bool record_run(struct run *run, int sync, unsigned time_ms)
     int image = disk_new_image(disk->kind);
     run->solid = disk_copy_image(image, disk->kind->size);
     run->next = 0;
-    run->job = (struct ledger_job){.ledger = ledger_new(), .sync = sync};
+    run->job = (struct witness_job){.witness = witness_new(), .sync = sync};
     snprintf(run->job.path, sizeof run->job.path, "%s", disk->queue);
-    if (!recorder_start(&run->recorder, disk->directory, image, disk->kind->size, run->job.ledger)) return false;
+    if (!recorder_start(&run->recorder, disk->directory, image, disk->kind->size, run->job.witness)) return false;
 
     EQUAL(disk_mount(disk, run->recorder.file), 0);
-    pid_t child = child_start(ledger_work, &run->job);
+    pid_t child = child_start(witness_work, &run->job);
     api_sleep_ms(time_ms);
     kill(child, SIGKILL);
     EQUAL(child_wait(child), KILLED);
@@ -63,7 +63,7 @@ static bool record_run(struct run *run, int sync, unsigned time_ms)
 static void release_run(struct run *run)
 {
     recorder_release(&run->recorder);
-    ledger_free(run->job.ledger);
+    witness_free(run->job.witness);
     close(run->solid);
 }
 
@@ -130,7 +130,7 @@ static void check_image(struct run *run, uint32_t end, enum survivors survivors)
     run->job.line = record->entries[end].line;
     disk_next_boot();
     int error = disk_mount(disk, image);
-    int result = error ? error : child_run(ledger_check, &run->job);
+    int result = error ? error : child_run(witness_check, &run->job);
     if (!error) disk_unmount(disk);
     if (result) {
         fflush(stdout);
@@ -174,7 +174,7 @@ static void every_disk_that_power_loss_can_leave_holds_what_was_promised(void **
         recording += disk_now() - before;
         check_run(&run, end);
         entries += atomic_load(&run.recorder.record->count);
-        messages += atomic_load(&run.job.ledger->numbers);
+        messages += atomic_load(&run.job.witness->numbers);
         release_run(&run);
     }
     uint64_t images = 0;

@@ -1,7 +1,7 @@
 /* The power fails under a queue in use. A file system is told to shut down at once, without writing what it still
  * has of its log (EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN): what is on the disk then is what the kernel had written, in its own
  * order, and nothing comes after it. The process is killed, the disk unmounted and mounted again, so that the file
- * system recovers as after a reset, and the ledger is compared with what is there. The same disk is cut again and again, in
+ * system recovers as after a reset, and the witness is compared with what is there. The same disk is cut again and again, in
  * each sync mode in turn, at moments from the first millisecond of opening on.
  *
  * What this cannot show: writes that the disk was told of, but that it had not been made to keep; there crash_images goes
@@ -17,26 +17,26 @@
 #include "../support/api.h"
 #include "../support/child.h"
 #include "disk.h"
-#include "ledger.h"
+#include "witness.h"
 
 enum { MODES = 3, CUTS_MIN = 9, DELAY_MAX_MS = 90, KILLED = 100 + SIGKILL };
 
 static const int modes[MODES] = {LQ_SYNC_ALWAYS, LQ_SYNC_INTERVAL, LQ_SYNC_NEVER};
 static const char *const mode_names[MODES] = {"always", "interval", "never"};
 
-static void run_until_the_power_fails(struct disk *disk, struct ledger_job *job)
+static void run_until_the_power_fails(struct disk *disk, struct witness_job *job)
 {
-    atomic_store(&job->ledger->failing, 0);
-    pid_t child = child_start(ledger_work, job);
+    atomic_store(&job->witness->failing, 0);
+    pid_t child = child_start(witness_work, job);
     api_sleep_ms((unsigned)rand() % DELAY_MAX_MS);
 
-    atomic_store(&job->ledger->failing, 1);
+    atomic_store(&job->witness->failing, 1);
     /* What an fdatasync says while the file system goes down may be false: on ext4, that a commit has been, which was
      * aborted. After a real cut nobody is there to hear it. */
-    job->line = ledger_now(job->ledger);
+    job->line = witness_now(job->witness);
     job->cut_us = api_now_us();
     int error = disk_cut(disk);
-    struct ledger_line after = ledger_now(job->ledger);
+    struct witness_line after = witness_now(job->witness);
     memcpy(job->line.acking, after.acking, sizeof after.acking); /* may have reached the disk */
     int status, gone = waitpid(child, &status, WNOHANG);
     if (gone == 0) kill(child, SIGKILL);
@@ -52,14 +52,14 @@ static void run_until_the_power_fails(struct disk *disk, struct ledger_job *job)
 static void what_was_promised_is_there_after_each_power_cut(void **state)
 {
     struct disk *disk = *state;
-    struct ledger_job jobs[MODES];
+    struct witness_job jobs[MODES];
     uint64_t cuts[MODES] = {0}, count = 0;
     double start = disk_now(), end = start + disk_seconds(30, 3);
 
     disk_fresh(disk);
     memset(jobs, 0, sizeof jobs);
     for (int i = 0; i < MODES; i++) {
-        jobs[i] = (struct ledger_job){.ledger = ledger_new(), .sync = modes[i], .last = true};
+        jobs[i] = (struct witness_job){.witness = witness_new(), .sync = modes[i], .last = true};
         snprintf(jobs[i].path, sizeof jobs[i].path, "%.4200s-%s", disk->queue, mode_names[i]);
     }
     for (; count < CUTS_MIN || disk_now() < end; count++) {
@@ -68,7 +68,7 @@ static void what_was_promised_is_there_after_each_power_cut(void **state)
         disk_unmount(disk);
         disk_next_boot();
         EQUAL(disk_mount(disk, disk->image), 0);
-        int result = child_run(ledger_check, &jobs[mode]);
+        int result = child_run(witness_check, &jobs[mode]);
         if (result) {
             fflush(stdout);
             dprintf(2, "%s, cut %" PRIu64 ", sync %s: checking ended with %d\n", disk->kind->name, count + 1, mode_names[mode], result);
@@ -79,7 +79,7 @@ static void what_was_promised_is_there_after_each_power_cut(void **state)
     printf("# %s: %" PRIu64 " power cuts in %.1f s;", disk->kind->name, count, disk_now() - start);
     for (int i = 0; i < MODES; i++)
         printf(" sync %s: %" PRIu64 " cuts, %" PRIu64 " messages, the oldest lost %.1f ms old;", mode_names[i], cuts[i],
-               (uint64_t)atomic_load(&jobs[i].ledger->numbers), (double)atomic_load(&jobs[i].ledger->oldest_lost_us) / 1000);
+               (uint64_t)atomic_load(&jobs[i].witness->numbers), (double)atomic_load(&jobs[i].witness->oldest_lost_us) / 1000);
     puts("");
 }
 

@@ -25,7 +25,7 @@ struct server {
     int fuse, image, data;
     uint64_t size;
     struct record *record;
-    const struct ledger *ledger;
+    const struct witness *witness;
 };
 
 static void add(const struct server *server, struct record_entry entry)
@@ -33,7 +33,7 @@ static void add(const struct server *server, struct record_entry entry)
     struct record *record = server->record;
     uint32_t count = atomic_load(&record->count);
     CHECK(count < RECORD_ENTRIES);
-    entry.line = ledger_now(server->ledger);
+    entry.line = witness_now(server->witness);
     record->entries[count] = entry;
     atomic_store(&record->count, count + 1);
 }
@@ -141,9 +141,9 @@ static bool mount_file(struct recorder *recorder, int fuse)
     return place >= 0 && mount("lq-recorder", recorder->path, "fuse", MS_NOSUID | MS_NODEV, options) == 0;
 }
 
-bool recorder_start(struct recorder *recorder, const char *directory, int image, uint64_t size, const struct ledger *ledger)
+bool recorder_start(struct recorder *recorder, const char *directory, int image, uint64_t size, const struct witness *witness)
 {
-    struct server server = {.fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC), .image = image, .size = size, .ledger = ledger};
+    struct server server = {.fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC), .image = image, .size = size, .witness = witness};
     memset(recorder, 0, sizeof *recorder);
     snprintf(recorder->path, sizeof recorder->path, "%s/recorded", directory);
     recorder->file = -1;

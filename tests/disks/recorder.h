@@ -7,7 +7,7 @@
  * its way to the platter, FUA, comes as a write and a flush). So a flush in the record means: all writes before it are
  * on the disk for good; and of those after the last flush, power loss may leave any, in blocks of 4 KiB.
  *
- * Each entry carries what had been promised when it came in (ledger.h). A disk on which the power fails before entry n
+ * Each entry carries what had been promised when it came in (witness.h). A disk on which the power fails before entry n
  * must hold what was promised at entry n.
  *
  * The kernel's protocol (linux/fuse.h) is spoken here without a library: the file is the whole file system, and
@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "ledger.h"
+#include "witness.h"
 
 enum { RECORD_ENTRIES = 1 << 18 };
 
@@ -30,7 +30,7 @@ struct record_entry {
     uint32_t size;
     uint64_t offset;           /* on the disk */
     uint64_t at;               /* of the written bytes in the record's data */
-    struct ledger_line line;
+    struct witness_line line;
 };
 
 /* In memory shared with the recorder. */
@@ -49,9 +49,9 @@ struct recorder {
     pid_t process;
 };
 
-/* Serves `image` (of `size` bytes, and from now on the recorder's) as a file in `directory`; its entries take their lines from `ledger`.
+/* Serves `image` (of `size` bytes, and from now on the recorder's) as a file in `directory`; its entries take their lines from `witness`.
  * False, with a reason printed, when FUSE is not to be had here. */
-bool recorder_start(struct recorder *recorder, const char *directory, int image, uint64_t size, const struct ledger *ledger);
+bool recorder_start(struct recorder *recorder, const char *directory, int image, uint64_t size, const struct witness *witness);
 /* The record and its data stay. Nothing may be mounted on it any more. */
 void recorder_stop(struct recorder *recorder);
 void recorder_release(struct recorder *recorder);

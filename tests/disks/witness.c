@@ -1,5 +1,5 @@
-/* See ledger.h. */
-#include "ledger.h"
+/* See witness.h. */
+#include "witness.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -12,29 +12,29 @@
 #include "../support/api.h"
 #include "../support/child.h"
 
-enum { BODY_MAX = 24 << 10, BATCH_MAX = 5, WINDOW = 1024, PRODUCERS = LEDGER_PRODUCERS + 1 /* and the checker */ };
+enum { BODY_MAX = 24 << 10, BATCH_MAX = 5, WINDOW = 1024, PRODUCERS = WITNESS_PRODUCERS + 1 /* and the checker */ };
 
-static const char *const consumer_names[LEDGER_CONSUMERS] = {"saved", "plain"};
+static const char *const consumer_names[WITNESS_CONSUMERS] = {"saved", "plain"};
 
-struct ledger *ledger_new(void)
+struct witness *witness_new(void)
 {
-    void *memory = mmap(NULL, sizeof(struct ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, sizeof(struct witness), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     HOLDS(memory != MAP_FAILED);
     return memory;
 }
 
-void ledger_free(struct ledger *ledger)
+void witness_free(struct witness *witness)
 {
-    munmap(ledger, sizeof *ledger);
+    munmap(witness, sizeof *witness);
 }
 
-struct ledger_line ledger_now(const struct ledger *ledger)
+struct witness_line witness_now(const struct witness *witness)
 {
-    struct ledger_line line = {.opened = atomic_load(&ledger->opened), .joined = atomic_load(&ledger->joined)};
-    line.promised = atomic_load(&ledger->promised);
-    for (int c = 0; c < LEDGER_CONSUMERS; c++) {
-        line.floors[c] = atomic_load(&ledger->floors[c]);
-        line.acking[c] = atomic_load(&ledger->acking[c]);
+    struct witness_line line = {.opened = atomic_load(&witness->opened), .joined = atomic_load(&witness->joined)};
+    line.promised = atomic_load(&witness->promised);
+    for (int c = 0; c < WITNESS_CONSUMERS; c++) {
+        line.floors[c] = atomic_load(&witness->floors[c]);
+        line.acking[c] = atomic_load(&witness->acking[c]);
     }
     return line;
 }
@@ -80,7 +80,7 @@ static bool is_whole(const lq_message *message, struct head *head_out)
 /* ---- at work ------------------------------------------------------------ */
 
 struct worker {
-    struct ledger_job *job;
+    struct witness_job *job;
     lq_queue *queue;
     lq_consumer *consumer;
     uint32_t index;
@@ -94,32 +94,32 @@ static uint32_t below(uint64_t *random, uint32_t limit)
 }
 
 /* True when it is done. A full disk passes; otherwise only the power may make a call fail. */
-static bool went_well(struct ledger *ledger, int code, const char *call)
+static bool went_well(struct witness *witness, int code, const char *call)
 {
     if (code == LQ_OK) return true;
     if (code == LQ_ENOSPC || code == LQ_TIMEOUT || code == LQ_EMPTY) {
         api_sleep_ms(1);
         return false;
     }
-    if (!atomic_load(&ledger->failing)) api_code(LQ_OK, code, call, __FILE__, __LINE__);
+    if (!atomic_load(&witness->failing)) api_code(LQ_OK, code, call, __FILE__, __LINE__);
     pthread_exit(NULL);
 }
 
-static void accept(struct ledger *ledger, int sync, uint64_t first_id, uint32_t first_number, uint32_t count)
+static void accept(struct witness *witness, int sync, uint64_t first_id, uint32_t first_number, uint32_t count)
 {
-    if (first_id + count >= LEDGER_IDS) pthread_exit(NULL);
+    if (first_id + count >= WITNESS_IDS) pthread_exit(NULL);
     for (uint32_t i = 0; i < count; i++) {
-        atomic_store(&ledger->number_of_id[first_id + i], first_number + i);
-        atomic_store(&ledger->accepted_us[first_id + i], api_now_us());
+        atomic_store(&witness->number_of_id[first_id + i], first_number + i);
+        atomic_store(&witness->accepted_us[first_id + i], api_now_us());
     }
-    if (sync == LQ_SYNC_ALWAYS) raise_to(&ledger->promised, first_id + count - 1);
+    if (sync == LQ_SYNC_ALWAYS) raise_to(&witness->promised, first_id + count - 1);
 }
 
-static void put_some(struct ledger *ledger, lq_queue *queue, int sync, uint32_t producer, uint32_t count)
+static void put_some(struct witness *witness, lq_queue *queue, int sync, uint32_t producer, uint32_t count)
 {
     static _Thread_local uint8_t bytes[BATCH_MAX][BODY_MAX];
     lq_message messages[BATCH_MAX] = {{0}};
-    uint32_t number = atomic_fetch_add(&ledger->numbers, count) + 1;
+    uint32_t number = atomic_fetch_add(&witness->numbers, count) + 1;
     uint64_t id;
 
     for (uint32_t i = 0; i < count; i++) {
@@ -128,14 +128,14 @@ static void put_some(struct ledger *ledger, lq_queue *queue, int sync, uint32_t 
         messages[i].data = bytes[i];
     }
     int code = count > 1 ? lq_put_batch(queue, messages, count, &id) : lq_put(queue, messages->data, messages->size, &id);
-    if (went_well(ledger, code, "put")) accept(ledger, sync, id, number, count);
+    if (went_well(witness, code, "put")) accept(witness, sync, id, number, count);
 }
 
 static void *produce(void *context)
 {
     struct worker *self = context;
     for (;;) {
-        put_some(self->job->ledger, self->queue, self->job->sync, self->index,
+        put_some(self->job->witness, self->queue, self->job->sync, self->index,
                  below(&self->random, 4) ? 1 : 2 + below(&self->random, BATCH_MAX - 1));
         /* Else memory takes messages faster than a small disk can keep them. */
         if (self->job->sync != LQ_SYNC_ALWAYS) usleep(50 + below(&self->random, 200));
@@ -146,16 +146,16 @@ static void *produce(void *context)
 static void *consume(void *context)
 {
     struct worker *self = context;
-    struct ledger *ledger = self->job->ledger;
+    struct witness *witness = self->job->witness;
     bool saves = self->index == 0 && self->job->sync == LQ_SYNC_ALWAYS;
     lq_message message;
 
     for (uint32_t n = 1;; n++) {
-        if (!went_well(ledger, lq_get(self->consumer, &message, 50), "get")) continue;
-        raise_to(&ledger->acking[self->index], message.id);
-        if (!went_well(ledger, lq_ack(self->consumer, &message), "ack")) continue;
-        if (saves) raise_to(&ledger->floors[self->index], message.id);
-        else if (n % 64 == 0 && went_well(ledger, lq_sync(self->queue), "sync")) raise_to(&ledger->floors[self->index], message.id);
+        if (!went_well(witness, lq_get(self->consumer, &message, 50), "get")) continue;
+        raise_to(&witness->acking[self->index], message.id);
+        if (!went_well(witness, lq_ack(self->consumer, &message), "ack")) continue;
+        if (saves) raise_to(&witness->floors[self->index], message.id);
+        else if (n % 64 == 0 && went_well(witness, lq_sync(self->queue), "sync")) raise_to(&witness->floors[self->index], message.id);
     }
     return NULL;
 }
@@ -164,21 +164,20 @@ static void *consume(void *context)
 static void *watch(void *context)
 {
     struct worker *self = context;
-    struct ledger *ledger = self->job->ledger;
+    struct witness *witness = self->job->witness;
     lq_stats stats = {.size = sizeof stats};
     uint64_t id = 0, end = 0;
 
     for (;;) {
-        if (!went_well(ledger, lq_get_stats(self->queue, &stats), "stats")) continue;
-        if (end && stats.synced >= end) raise_to(&ledger->promised, id);
+        if (!went_well(witness, lq_get_stats(self->queue, &stats), "stats")) continue;
+        if (end && stats.synced >= end) raise_to(&witness->promised, id);
         if (!end || stats.synced >= end) {
             id = stats.last_id;
-            went_well(ledger, lq_get_stats(self->queue, &stats), "stats");
-            end = stats.appended;
+            end = stats.appended; /* of the same moment */
         }
         if (self->job->sync == LQ_SYNC_NEVER && below(&self->random, 20) == 0) {
             uint64_t last = stats.last_id;
-            if (went_well(ledger, lq_sync(self->queue), "sync")) raise_to(&ledger->promised, last);
+            if (went_well(witness, lq_sync(self->queue), "sync")) raise_to(&witness->promised, last);
         }
         usleep(1000);
     }
@@ -191,33 +190,33 @@ static lq_options options_for(int sync)
                         .segment_size = 64 << 10, .ring_size = 64 << 10};
 }
 
-int ledger_work(void *context)
+int witness_work(void *context)
 {
-    struct ledger_job *job = context;
-    struct ledger *ledger = job->ledger;
-    struct worker workers[LEDGER_PRODUCERS + LEDGER_CONSUMERS + 1];
+    struct witness_job *job = context;
+    struct witness *witness = job->witness;
+    struct worker workers[WITNESS_PRODUCERS + WITNESS_CONSUMERS + 1];
     pthread_t threads[sizeof workers / sizeof *workers];
     lq_options options = options_for(job->sync);
     lq_queue *queue = NULL;
-    lq_consumer *consumers[LEDGER_CONSUMERS] = {NULL};
+    lq_consumer *consumers[WITNESS_CONSUMERS] = {NULL};
 
     int code = lq_open(job->path, &options, &queue);
-    if (code && atomic_load(&ledger->failing)) return 0;
+    if (code && atomic_load(&witness->failing)) return 0;
     OK(code);
-    atomic_store(&ledger->opened, 1);
-    for (int c = 0; c < LEDGER_CONSUMERS; c++) {
+    atomic_store(&witness->opened, 1);
+    for (int c = 0; c < WITNESS_CONSUMERS; c++) {
         lq_consumer_options how = {.size = sizeof how, .window = WINDOW, .flags = c == 0 ? LQ_CONSUMER_SAVE_ACKS : 0};
         code = lq_consumer_open(queue, consumer_names[c], &how, &consumers[c]);
-        if (code && atomic_load(&ledger->failing)) return 0;
+        if (code && atomic_load(&witness->failing)) return 0;
         OK(code);
     }
-    atomic_store(&ledger->joined, 1);
+    atomic_store(&witness->joined, 1);
 
     for (uint32_t i = 0; i < sizeof workers / sizeof *workers; i++) {
-        void *(*body)(void *) = i < LEDGER_PRODUCERS ? produce : i < LEDGER_PRODUCERS + LEDGER_CONSUMERS ? consume : watch;
+        void *(*body)(void *) = i < WITNESS_PRODUCERS ? produce : i < WITNESS_PRODUCERS + WITNESS_CONSUMERS ? consume : watch;
         workers[i] = (struct worker){.job = job, .queue = queue, .index = i, .random = (uint64_t)api_now_us() + i};
         if (body == consume) {
-            workers[i].index -= LEDGER_PRODUCERS;
+            workers[i].index -= WITNESS_PRODUCERS;
             workers[i].consumer = consumers[workers[i].index];
         }
         EQUAL(pthread_create(&threads[i], NULL, body, &workers[i]), 0);
@@ -244,7 +243,7 @@ static void only_torn(void *context, const lq_finding *finding)
 }
 
 /* Before it is opened: no damage, but for a tail that was torn off behind all that was promised; and `lq` says so too. */
-static void verify(const struct ledger_job *job)
+static void verify(const struct witness_job *job)
 {
     char command[9000];
     const char *lq = getenv("LQ");
@@ -258,10 +257,10 @@ static void verify(const struct ledger_job *job)
     if (status != (code ? 3 << 8 : 0)) fails("lq verify ends with (status, and findings)", (uint64_t)status, result.findings);
 }
 
-/* Every message there is, against the ledger; returns the last id. */
-static uint64_t check_log(const struct ledger_job *job, lq_queue *queue)
+/* Every message there is, against the witness; returns the last id. */
+static uint64_t check_log(const struct witness_job *job, lq_queue *queue)
 {
-    const struct ledger *ledger = job->ledger;
+    const struct witness *witness = job->witness;
     uint64_t last_number[PRODUCERS] = {0};
     struct head head, before = {0};
     lq_stats stats = api_stats(queue);
@@ -275,7 +274,7 @@ static uint64_t check_log(const struct ledger_job *job, lq_queue *queue)
         OK(lq_reader_next(reader, &message));
         if (message.id != id) fails("not the next id", message.id, id);
         if (!is_whole(&message, &head)) fails("not as it was put: message, bytes", id, message.size);
-        uint32_t number = atomic_load(&ledger->number_of_id[id]);
+        uint32_t number = atomic_load(&witness->number_of_id[id]);
         if (number && number != head.number) fails("another message than the one accepted under the id", id, number);
         if (head.number <= last_number[head.producer]) fails("twice, or out of order", id, head.number);
         if (head.index != (id > stats.first_id ? (before.index + 1) % before.count : 0)) fails("a batch in pieces", id, head.index);
@@ -289,7 +288,7 @@ static uint64_t check_log(const struct ledger_job *job, lq_queue *queue)
 }
 
 /* A consumer's position is where it was promised to be, not further than it ever was, and from there all comes in order. */
-static void check_consumer(const struct ledger_job *job, lq_queue *queue, int c)
+static void check_consumer(const struct witness_job *job, lq_queue *queue, int c)
 {
     lq_consumer_options how = {.size = sizeof how, .window = WINDOW, .flags = job->line.joined ? LQ_CONSUMER_NO_CREATE : 0};
     lq_stats stats = api_stats(queue);
@@ -313,45 +312,45 @@ static void check_consumer(const struct ledger_job *job, lq_queue *queue, int c)
 }
 
 /* What is there now is the beginning of what comes next. */
-static void go_on_from(const struct ledger_job *job, uint64_t last)
+static void go_on_from(const struct witness_job *job, uint64_t last)
 {
-    struct ledger *ledger = job->ledger;
+    struct witness *witness = job->witness;
     uint64_t oldest = 0;
-    for (uint64_t id = last + 1; id < LEDGER_IDS && atomic_load(&ledger->number_of_id[id]); id++) {
-        int64_t age_us = job->cut_us - atomic_load(&ledger->accepted_us[id]);
+    for (uint64_t id = last + 1; id < WITNESS_IDS && atomic_load(&witness->number_of_id[id]); id++) {
+        int64_t age_us = job->cut_us - atomic_load(&witness->accepted_us[id]);
         if (age_us > (int64_t)oldest) oldest = (uint64_t)age_us;
-        atomic_store(&ledger->number_of_id[id], 0);
+        atomic_store(&witness->number_of_id[id], 0);
     }
-    if (oldest > atomic_load(&ledger->oldest_lost_us)) atomic_store(&ledger->oldest_lost_us, oldest);
-    atomic_store(&ledger->promised, last);
-    for (int c = 0; c < LEDGER_CONSUMERS; c++) {
-        atomic_store(&ledger->floors[c], last);
-        atomic_store(&ledger->acking[c], last);
+    if (oldest > atomic_load(&witness->oldest_lost_us)) atomic_store(&witness->oldest_lost_us, oldest);
+    atomic_store(&witness->promised, last);
+    for (int c = 0; c < WITNESS_CONSUMERS; c++) {
+        atomic_store(&witness->floors[c], last);
+        atomic_store(&witness->acking[c], last);
     }
-    atomic_store(&ledger->opened, 1);
-    atomic_store(&ledger->joined, 1);
+    atomic_store(&witness->opened, 1);
+    atomic_store(&witness->joined, 1);
 }
 
-int ledger_check(void *context)
+int witness_check(void *context)
 {
-    struct ledger_job *job = context;
+    struct witness_job *job = context;
     lq_options options = options_for(job->sync);
     lq_queue *queue;
 
     if (job->line.opened) verify(job);
     OK(lq_open(job->path, &options, &queue));
     uint64_t last = check_log(job, queue);
-    for (int c = 0; c < LEDGER_CONSUMERS; c++) check_consumer(job, queue, c);
+    for (int c = 0; c < WITNESS_CONSUMERS; c++) check_consumer(job, queue, c);
 
     /* And it goes on: with ids from here, in the same order. */
-    struct ledger *ledger = job->last ? job->ledger : ledger_new();
-    if (!job->last) atomic_store(&ledger->numbers, atomic_load(&job->ledger->numbers));
+    struct witness *witness = job->last ? job->witness : witness_new();
+    if (!job->last) atomic_store(&witness->numbers, atomic_load(&job->witness->numbers));
     if (job->last) go_on_from(job, last);
-    for (uint32_t i = 0; i < 6; i++) put_some(ledger, queue, LQ_SYNC_ALWAYS, LEDGER_PRODUCERS, 1 + i % 2);
+    for (uint32_t i = 0; i < 6; i++) put_some(witness, queue, LQ_SYNC_ALWAYS, WITNESS_PRODUCERS, 1 + i % 2);
     EQUAL(api_stats(queue).last_id, last + 9);
-    struct ledger_job after = {.ledger = ledger, .line = {.promised = last + 9, .opened = true, .joined = true}};
+    struct witness_job after = {.witness = witness, .line = {.promised = last + 9, .opened = true, .joined = true}};
     check_log(&after, queue);
-    for (int c = 0; c < LEDGER_CONSUMERS; c++) {
+    for (int c = 0; c < WITNESS_CONSUMERS; c++) {
         after.line.floors[c] = last;
         after.line.acking[c] = last;
         check_consumer(&after, queue, c);
