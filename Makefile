@@ -220,6 +220,10 @@ torture: all $(call PICK,$(call PROGRAMS,$(filter tests/sweep_% tests/stress_%,$
 	@$(if $(FUZZED),$(MAKE) --no-print-directory VARIANT=fuzz $(FUZZED))
 	@$(TEST_ENV) tests/support/run_torture $(HOURS) $(JOBS) $(filter $(BUILD)/tests/%,$^) $(FUZZED)
 
+.PHONY: model
+model: ## spin on the models of tests/model: death in front of every store, planted errors
+	@prove -v -j$(JOBS) --exec tests/model/run $(call PICK,$(wildcard tests/model/*.pml))
+
 lint: ## layers, forbidden calls, static analysis, scripts, man pages
 	@CFLAGS='-std=c11 -D_GNU_SOURCE -Iinclude $(CPPFLAGS)' prove --exec bash .ci/lint
 

@@ -15,7 +15,9 @@
  *   3 appended = new end (release)      3 good if p >= ring_from and p + size >= reserved
  *
  * A writer never goes over bytes that are not written to a file yet (new end <=
- * written + size), so a reader that was lapped finds its bytes there. */
+ * written + size), so a reader that was lapped finds its bytes there.
+ *
+ * tests/model/ring.pml is a model of this and of log.c, store by store: it changes with them. */
 #ifndef LQI_RING_H
 #define LQI_RING_H
 

@@ -117,7 +117,7 @@ void lqi_wake_all(_Atomic uint32_t *word)
  * the flag. So a ringer who finds the flag up changes the word after that read: the sleeper's `seen` is stale, he
  * does not sleep or is woken. A ringer who dies before he has woken all leaves the flag up, and the next one
  * wakes them; when there is no next one, their bounded wait ends. (Lowering the flag first, as is usual,
- * costs all later rings if the ringer dies there.) */
+ * costs all later rings if the ringer dies there.) tests/model/wake.pml is a model of all this, load by load: it changes with it. */
 
 uint32_t lqi_bell_listen(struct lqi_bell *bell)
 {
