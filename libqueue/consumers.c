@@ -171,7 +171,9 @@ static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], 
     if (lqi_name_check(consumer->name)) return LQ_OK;
     int err = lqi_position_open(&position, io, dir, consumer->name, uuid, true);
     if (err) return err == LQ_ENOTFOUND || err == LQ_ECORRUPT || err == LQ_EVERSION ? LQ_OK : err; /* told when it is opened */
-    if (makes_sense(consumer, &position, next_id) && lqi_region_map(old, consumer, &region) == LQ_OK) {
+    if (makes_sense(consumer, &position, next_id)) err = lqi_region_map(old, consumer, &region);
+    if (err == LQ_ECORRUPT) err = LQ_OK; /* what makes no sense is not believed; where the machine fails, acks must not be forgotten */
+    if (!err && region) {
         lqi_consumer_mend(consumer, region); /* the window counts as changed, all of it */
         /* Who died in the middle of a save may have left blocks for the next one. */
         consumer->sequence = position.newest.sequence + 1;

@@ -299,20 +299,20 @@ static void stats_of_files(const struct lqi_view *view, lq_stats *stats)
     stats->last_time_us = found->time_us;
 }
 
-static int64_t first_time(const struct lqi_log *log)
+/* Of the oldest message that can be read. */
+static int first_time(const struct lqi_log *log, int64_t *time_us_out)
 {
     struct lqi_scan scan;
-    int64_t time_us = 0;
     lqi_scan_init(&scan, log, 4096);
     scan.heads_only = true;
-    if (lqi_scan_seek_id(&scan, 1) == LQ_OK) {
-        int err;
+    int err = lqi_scan_seek_id(&scan, 1);
+    if (!err) {
         do err = lqi_scan_next(&scan, lqi_log_visible(log));
         while (err == LQI_HOLE);
-        if (err == LQ_OK) time_us = scan.record.time_us;
     }
+    if (!err) *time_us_out = scan.record.time_us;
     lqi_scan_release(&scan);
-    return time_us;
+    return err == LQ_EMPTY ? LQ_OK : err;
 }
 
 static int count_segments(lq_queue *queue, uint64_t *count_out)
@@ -345,8 +345,8 @@ static int fill_stats(const struct lqi_view *view, lq_stats *stats)
     stats_of_options(view->queue, stats);
     if (view->log.shared) stats_of_memory(view, stats);
     else stats_of_files(view, stats);
-    if (stats->first_id <= stats->visible_id) stats->first_time_us = first_time(&view->log);
-    else stats->last_time_us = 0;
+    if (stats->first_id <= stats->visible_id) return first_time(&view->log, &stats->first_time_us);
+    stats->last_time_us = 0;
     return LQ_OK;
 }
 

@@ -147,7 +147,7 @@ static uint64_t add_record(struct lqi_log *log, struct lqi_tail *tail, const str
     struct lqi_span *span = &log->state->spans[tail->span & 1];
     uint64_t first_id = tail->next_id;
     uint64_t synced = atomic_load_explicit(&log->state->synced, memory_order_relaxed);
-    if (now_us > tail->time_us) tail->time_us = now_us;
+    if (append->count && now_us > tail->time_us) tail->time_us = now_us; /* a mark has the time of the message before it */
 
     struct lqi_record record = {
         .position = tail->end, .durable = synced, .first_id = first_id, .time_us = tail->time_us,

@@ -88,6 +88,34 @@ static void the_numbers_follow_what_is_done(void **state)
     OK(lq_close(queue));
 }
 
+/* Not that of what closing writes behind it: in the working memory, in files, opened again, and in the list of log files. */
+static void the_newest_time_is_that_of_the_newest_message(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    lq_reader *reader;
+    lq_message message;
+
+    api_put_range(queue, 1, 2, 10);
+    OK(lq_reader_open(queue, &reader));
+    OK(lq_reader_next(reader, &message));
+    OK(lq_reader_next(reader, &message));
+    int64_t put_us = message.time_us;
+    lq_reader_close(reader);
+    api_sleep_ms(5);
+    EQUAL(api_stats(queue).last_time_us, put_us);
+    OK(lq_close(queue));
+
+    for (int again = 0; again < 2; again++) {
+        queue = api_open(state, &(lq_options){.flags = LQ_READ_ONLY});
+        EQUAL(api_stats(queue).last_time_us, put_us);
+        OK(lq_close(queue));
+        api_sleep_ms(5);
+        queue = api_open(state, NULL);
+        EQUAL(api_stats(queue).last_time_us, put_us);
+        OK(lq_close(queue));
+    }
+}
+
 static void the_options_are_told_as_stored(void **state)
 {
     const lq_options options = {
@@ -290,6 +318,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_new_queue_is_all_zeroes_but_its_options),
         IN_DIRECTORY(the_numbers_follow_what_is_done),
+        IN_DIRECTORY(the_newest_time_is_that_of_the_newest_message),
         IN_DIRECTORY(the_options_are_told_as_stored),
         IN_DIRECTORY(callers_of_another_version_have_other_sizes),
         IN_DIRECTORY(consumers_are_listed_by_name),
