@@ -227,6 +227,11 @@ model: ## spin on the models of tests/model: death in front of every store, plan
 lint: ## layers, forbidden calls, static analysis, scripts, man pages
 	@CFLAGS='-std=c11 -D_GNU_SOURCE -Iinclude $(CPPFLAGS)' prove --exec bash .ci/lint
 
+# MUTATE="libqueue/recover.c": bugs made by machine in these files, SAMPLE=50 of each or all of them.
+mutants: ## break the library on purpose, each time in one place, and see that the tests find it
+	@T='$(T)' JOBS=$(JOBS) CC='$(CC)' SAMPLE='$(SAMPLE)' SEED='$(SEED)' ALL='$(ALL)' \
+	  prove --verbose --exec tests/support/run_mutants $(or $(MUTATE),tests/mutants/planted)
+
 bench: $(BENCH) ## build the benchmarks and run them with ARGS
 	$(BENCH) $(ARGS)
 

@@ -122,6 +122,19 @@ static void later_records_behind_one_that_did_not_reach_the_disk_are_not_there_a
     expect(4, place_of(MESSAGES + 1) - 4 /* of padding */ - place_of(5));
 }
 
+/* The one who put it did not come to close, which would have cut the file too. */
+static void records_that_were_cut_do_not_come_back_behind_one_put_in_their_place(void **state)
+{
+    const char *segment = torn(state, "q", LQ_SYNC_NEVER);
+    damage_zero(segment, place_of(5), SPAN);
+    to_put = 1;
+    lose_power();
+    lq_queue *queue = open_queue();
+    EQUAL(api_stats(queue).last_id, 5);
+    api_read_range(queue, 1, 5, SIZE);
+    OK(lq_close(queue));
+}
+
 static void garbage_behind_the_last_record_is_dropped_and_counted(void **state)
 {
     const char *segment = torn(state, "q", LQ_SYNC_NEVER);
@@ -287,6 +300,7 @@ int main(void)
         IN_DIRECTORY(a_tail_that_never_reached_the_disk_is_zeroes_and_simply_not_there),
         IN_DIRECTORY(a_record_of_which_the_end_is_zeroes_is_dropped_and_counted),
         IN_DIRECTORY(later_records_behind_one_that_did_not_reach_the_disk_are_not_there_and_do_not_come_back),
+        IN_DIRECTORY(records_that_were_cut_do_not_come_back_behind_one_put_in_their_place),
         IN_DIRECTORY(garbage_behind_the_last_record_is_dropped_and_counted),
         IN_DIRECTORY(what_was_torn_is_reported_by_the_population_that_met_it_only),
         IN_DIRECTORY(a_read_only_look_at_a_torn_tail_changes_nothing),

@@ -238,6 +238,32 @@ static void writing_out_may_be_done_twice(void **state)
     OK(lq_verify(path, 0, NULL, NULL, NULL));
 }
 
+/* While the disk takes nothing the ring fills up, and then PUT says so. */
+static void what_no_file_has_yet_is_not_gone_over(void **state)
+{
+    lq_options options = {.size = sizeof options, .segment_size = 256 << 10, .ring_size = 64 << 10, .sync = LQ_SYNC_NEVER};
+    struct io_fault fault;
+    lq_queue *queue;
+    uint8_t body[1000];
+    uint64_t accepted = 0;
+    int err;
+    io_fault_init(&fault, &lqi_io_posix);
+    OK(lqi_open_io(&fault.io, api_path(*state, "q"), &options, &queue));
+    io_fault_plan(&fault, IO_WRITE, 1, true, EIO);
+    do {
+        api_fill(body, sizeof body, accepted + 1);
+        err = lq_put(queue, body, sizeof body, NULL);
+        accepted += !err;
+    } while (!err && accepted < 1000);
+    IS(LQ_EIO, err);
+    EQUAL(accepted, (64 << 10) / lqi_record_span(sizeof body));
+    io_fault_end(&fault);
+    api_put_range(queue, accepted + 1, 200, sizeof body);
+    api_read_range(queue, 1, 200, sizeof body);
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+}
+
 /* ---- numbers ---------------------------------------------------------------------------- */
 
 static void a_segment_holds_what_its_capacity_says_and_an_index_that_fits(void **state)
@@ -332,6 +358,7 @@ int main(void)
         IN_DIRECTORY(a_span_that_was_begun_and_not_committed_is_begun_again),
         IN_DIRECTORY(whoever_dies_with_every_lock_stops_nobody),
         IN_DIRECTORY(writing_out_may_be_done_twice),
+        IN_DIRECTORY(what_no_file_has_yet_is_not_gone_over),
         IN_DIRECTORY(a_segment_holds_what_its_capacity_says_and_an_index_that_fits),
         IN_DIRECTORY(marks_are_appended_once_and_take_no_id),
         IN_DIRECTORY(a_roll_that_finds_no_room_for_a_name_refuses_the_message),

@@ -1,6 +1,7 @@
 /* The ring: what was published is read back, without a seam; what was lapped is never taken for good. */
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -181,6 +182,30 @@ static void a_reader_that_is_lapped_while_it_copies_knows_it(void **unused)
     HOLDS(atomic_load(&good) > 0 && atomic_load(&lapped) > 0);
 }
 
+/* The same without chance: the copy meets a page that cannot be read, and whoever sees to that goes over it first. */
+static void go_over_and_allow(int number)
+{
+    (void)number;
+    if (mprotect(ring.bytes, SIZE, PROT_READ | PROT_WRITE) != 0) _exit(1);
+    append(SIZE, 8192);
+}
+
+static void a_reader_whose_place_is_gone_over_in_the_middle_of_a_copy_knows_it(void **unused)
+{
+    (void)unused;
+    static uint8_t bytes[12288];
+    const struct sigaction ours = {.sa_handler = go_over_and_allow, .sa_flags = SA_NODEFER};
+    struct sigaction before;
+
+    append(0, SIZE);
+    sigaction(SIGSEGV, &ours, &before);
+    EQUAL(mprotect(ring.bytes + 4096, 4096, PROT_NONE), 0);
+    bool believed = lqi_ring_copy(&ring, 0, bytes, sizeof bytes);
+    sigaction(SIGSEGV, &before, NULL);
+    EQUAL(atomic_load(&state.appended), SIZE + 8192);
+    HOLDS(!believed);
+}
+
 int main(void)
 {
 #define WITH_RING(test) cmocka_unit_test_setup_teardown(test, make_ring, drop_ring)
@@ -192,6 +217,7 @@ int main(void)
         WITH_RING(what_went_to_the_files_directly_is_not_looked_for_in_the_ring),
         WITH_RING(more_than_the_ring_holds_is_not_given),
         WITH_RING(a_reader_that_is_lapped_while_it_copies_knows_it),
+        WITH_RING(a_reader_whose_place_is_gone_over_in_the_middle_of_a_copy_knows_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
