@@ -126,9 +126,9 @@ static void show_result(const struct check *check, const char *path, const lq_ve
     if (!result->lost) out_text("  no message is known to be lost");
     else out_format("  %s message%s lost", human_count(result->lost).text, plural(result->lost));
     if (after) out_format(", %s after %s are fine", human_count(after).text, result->lost == 1 ? "it" : "the first");
-    out_text(".   hint: lq cat --raw ");
+    out_text(".   hint: lq repair --dry-run ");
     out_escaped(check->name, strlen(check->name));
-    out_text(" gives all that is left\n");
+    out_char('\n');
 }
 
 static void write_result(const struct check *check, const lq_verify_result *result, int64_t took_us, int code)

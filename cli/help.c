@@ -17,10 +17,10 @@ void help_short(FILE *file)
           "lq get orders -c billing -f -- ./charge    run a command for each; acked if it ends with 0\n"
           "lq tail -f orders                          look; nothing is consumed\n"
           "lq cat orders --json | lq put copy --json  dump and load\n"
-          "lq verify orders                           check every byte\n"
+          "lq verify orders                           check every byte; lq repair mends\n"
           "lq demo                                    see it work, crash and recover in five seconds\n"
           "\n"
-          "looking:  peek cat tail ls stat segments verify     changing: put get replay\n"
+          "looking:  peek cat tail ls stat segments verify     changing: put get replay repair\n"
           "more:     lq help, lq help COMMAND, man lq          a queue is a directory, or a name with -C ROOT\n"
           "exit:     0 done, 1 nothing there, 2 wrong usage, 3 damage found, 4 cannot\n",
           file);
@@ -63,11 +63,11 @@ void help_of(const struct verb *verb)
     for (const struct flag *flag = common_flags; flag->name; flag++) print_flag(flag);
 }
 
-static void list_verbs(const char *title, bool changes)
+static void list_verbs(const char *title, bool changes, bool mends)
 {
     out_format("%s%s%s\n", paint(PAINT_BOLD), title, paint(PAINT_NONE));
     for (const struct verb *const *verb = verbs; *verb; verb++)
-        if ((*verb)->changes == changes) out_format("  %-10s %s\n", (*verb)->name, (*verb)->summary);
+        if ((*verb)->changes == changes && (*verb)->mends == mends) out_format("  %-10s %s\n", (*verb)->name, (*verb)->summary);
 }
 
 void help_all(void)
@@ -76,9 +76,11 @@ void help_all(void)
              "  lq put orders 'hello'\n"
              "  lq get orders -c billing\n"
              "  lq tail -f orders\n\n");
-    list_verbs("Looking: writes nothing, locks nobody out, works on a queue in use", false);
+    list_verbs("Looking: writes nothing, locks nobody out, works on a queue in use", false, false);
     out_char('\n');
-    list_verbs("Changing", true);
+    list_verbs("Changing", true, false);
+    out_char('\n');
+    list_verbs("Mending: the queue must not be in use", false, true);
     out_text("\nQUEUE is a path, or a name below ROOT given by -C ROOT or $LQ_ROOT.\n"
              "Positions: begin, end, N (an id), -N (the last N), @2026-11-20T13:00, @-15m, or a consumer's name.\n"
              "Exit: 0 done, 1 nothing there or time-out, 2 wrong usage, 3 damage found, 4 cannot.\n"

@@ -25,7 +25,8 @@
 
 const struct verb *const verbs[] = {
     &verb_peek, &verb_cat,  &verb_tail,   &verb_ls,   &verb_stat, &verb_segments, &verb_verify,
-    &verb_put,  &verb_get,  &verb_replay, &verb_demo, &verb_help, &verb_version,  NULL,
+    &verb_put,  &verb_get,  &verb_replay, &verb_demo, &verb_help, &verb_version,  &verb_repair,
+    NULL,
 };
 
 const struct verb *verb_find(const char *name)

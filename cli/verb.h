@@ -27,6 +27,7 @@ struct verb {
     const char *about;                  /* whole lines */
     const struct flag *const *groups;   /* tables of flags, ended by NULL */
     bool changes;                       /* writes to a queue */
+    bool mends;                         /* writes to its files, when nobody uses it */
     int (*run)(struct args *args);      /* returns an END_ code; standard output is finished by main() */
 };
 
@@ -37,6 +38,6 @@ extern const struct verb *const verbs[];
 const struct verb *verb_find(const char *name);
 
 extern const struct verb verb_put, verb_get, verb_peek, verb_tail, verb_cat, verb_ls, verb_stat, verb_segments,
-    verb_verify, verb_replay, verb_demo, verb_help, verb_version;
+    verb_verify, verb_repair, verb_replay, verb_demo, verb_help, verb_version;
 
 #endif

@@ -79,6 +79,8 @@
  *        been durable, and what was cut is counted.
  *   P15  lq_verify() never says LQ_OK of a queue of which a message or a
  *        position is damaged.
+ *   P27  lq_repair() deletes nothing and writes over nothing, wherever it ends; when it
+ *        is done, every message that was not hit is there, and lq_verify() says LQ_OK.
  *
  *   Processes
  *   P16  A dead process blocks nobody, wherever it died; a stopped one no reader.
@@ -458,7 +460,7 @@ typedef struct lq_consumer_stats {
     uint64_t delivered;       /* the newest message ever handed out */
     uint64_t ready;           /* waiting to be handed out, those that come again included */
     uint64_t unacked;         /* handed out and not settled */
-    uint64_t dropped;         /* messages that retention deleted before they were settled */
+    uint64_t dropped;         /* messages that retention deleted, or repair gave up, before they were settled */
     uint32_t members;
     uint32_t window;
     int64_t saved_time_us;    /* when the position was last written to its file, 0 never */
@@ -504,6 +506,60 @@ typedef struct lq_verify_result {
 typedef void lq_finding_callback(void *context, const lq_finding *finding);
 LQ_API int lq_verify(const char *path, unsigned flags, lq_finding_callback *each, void *context,
                      lq_verify_result *result_out);
+
+/* ---- repairing --------------------------------------------------------- */
+
+enum { LQ_REPAIR_DRY_RUN = 1 }; /* only says what would be done; writes nothing */
+
+/* One thing that was mended. */
+typedef struct lq_repair_step {
+    size_t size;
+    const char *file;    /* what was damaged, relative to the queue; valid during the call, as are the texts */
+    const char *aside;   /* where the damaged file is now, whole; "" when there was none, and in a dry run */
+    const char *damage;  /* what was wrong, one line */
+    const char *remedy;  /* what was done about it, one line */
+    uint64_t first_id;   /* the first message given up, 0 when none is */
+    uint64_t count;      /* how many are */
+} lq_repair_step;
+
+typedef struct lq_repair_result {
+    size_t size;         /* set before the call */
+    uint64_t steps;      /* things mended, or in a dry run: that would be */
+    uint64_t lost;       /* messages given up in them */
+} lq_repair_result;
+
+/* Makes a damaged queue whole again: afterwards lq_verify() finds nothing, every message that was not hit has its id
+ * and can be read and consumed, and PUT works. With a sound queue nothing is done. Calls `each` (may be NULL) with each
+ * step; the callback may not call functions on this queue. `result_out` may be NULL, and is set on failure too.
+ *
+ * Nothing is deleted or written over. A damaged file goes as it is into the directory `aside` of the queue, under a name
+ * that says when and what; what takes its place was made and synced before, and the two are swapped in one go. So it may
+ * end anywhere, by death or power loss, and be called again.
+ *
+ *   damaged                  what is done
+ *   ------------------------ -----------------------------------------------------------------
+ *   records                  the segment is written anew: good records stay as they are, and a hole takes the place of
+ *                            the bad ones. Readers and consumers pass over it without an error; consumers count its
+ *                            messages as `dropped`
+ *   header, index, trailer   the segment is written anew; if both copies of the header are gone, it is a missing one
+ *   a missing segment        a segment that is one hole, and takes no room
+ *   the end of the log       ends with a hole for all that may have been there: no id is given twice
+ *   meta                     from its good copy. If there is none: a new one with this queue's uuid and the default
+ *                            options; if its trim slots are gone, the log begins with its oldest file
+ *   an offset file           the newest position in it that verifies. If there is none: the consumer starts again at the
+ *                            oldest message. Messages may so come again, and none is skipped
+ *   the directory consumers  is made; the consumers were in it, and begin anew
+ *   foreign files            set aside, if they are in log/ or consumers/, or in the place of `shared`
+ *
+ * What processes that died left in `shared` is brought into the files first, as by any opener; a dry run does not know
+ * what damage that will bring to light.
+ *
+ * LQ_EBUSY while anybody has the queue open for writing. LQ_ENOTFOUND LQ_ENOTQUEUE LQ_EVERSION LQ_EACCESS LQ_EREADONLY LQ_ENOSPC;
+ * LQ_EUNSUPPORTED where the file system cannot swap names; LQ_ECORRUPT when files contradict each other in a way that
+ * damage does not explain. What was done before a failure stays done. */
+typedef void lq_repair_callback(void *context, const lq_repair_step *step);
+LQ_API int lq_repair(const char *path, unsigned flags, lq_repair_callback *each, void *context,
+                     lq_repair_result *result_out);
 
 #ifdef __cplusplus
 }

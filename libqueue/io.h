@@ -52,7 +52,9 @@ struct lqi_io {
     int (*allocate)(const struct lqi_io *io, int fd, uint64_t size); /* grows the file to `size`, all of it backed by disk;
                                                                       * EOPNOTSUPP: grown, but nothing is reserved */
     int (*stat)(const struct lqi_io *io, int fd, struct lqi_io_stat *stat_out);
+    /* These two take paths as well, from `dir` on: a name may so go into another directory, as one change. */
     int (*rename)(const struct lqi_io *io, int dir, const char *from, const char *to, bool replace); /* EEXIST */
+    int (*swap)(const struct lqi_io *io, int dir, const char *a, const char *b); /* each is the other from now on; EOPNOTSUPP */
     int (*unlink)(const struct lqi_io *io, int dir, const char *name);
 
     /* Locks of one byte, owned by the open file and thus gone with its last

@@ -41,6 +41,9 @@
 #ifndef RENAME_NOREPLACE
 #define RENAME_NOREPLACE 1
 #endif
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE 2
+#endif
 
 #define RETRY_EINTR(result, call) \
     do (result) = (call);         \
@@ -337,6 +340,15 @@ static int posix_rename(const struct lqi_io *io, int dir, const char *from, cons
     return errno;
 }
 
+static int posix_swap(const struct lqi_io *io, int dir, const char *a, const char *b)
+{
+    (void)io;
+    long result;
+    RETRY_EINTR(result, syscall(SYS_renameat2, dir, a, dir, b, RENAME_EXCHANGE));
+    if (result == 0) return 0;
+    return errno == EINVAL || errno == ENOSYS ? EOPNOTSUPP : errno; /* not a way round: no moment may be without the name */
+}
+
 static int posix_unlink(const struct lqi_io *io, int dir, const char *name)
 {
     (void)io;
@@ -541,6 +553,7 @@ const struct lqi_io lqi_io_posix = {
     .allocate = posix_allocate,
     .stat = posix_stat,
     .rename = posix_rename,
+    .swap = posix_swap,
     .unlink = posix_unlink,
     .lock = posix_lock,
     .unlock = posix_unlock,

@@ -322,6 +322,46 @@ int lqi_meta_decode(const uint8_t *bytes, size_t size, struct lqi_meta *meta_out
     return LQ_OK;
 }
 
+static bool check_slots(const uint8_t *bytes, const uint8_t uuid[16], lqi_meta_damage *each, void *context)
+{
+    static const uint8_t zeroes[SLOT_SIZE];
+    struct lqi_trim newest, trim;
+    bool damaged = false;
+
+    if (lqi_trim_decode(bytes, LQI_META_SIZE, uuid, &newest)) {
+        each(context, SLOTS_AT, "neither trim slot verifies");
+        return true;
+    }
+    for (unsigned slot = 0; slot < 2; slot++) {
+        const uint8_t *at = bytes + SLOTS_AT + (size_t)slot * SLOT_SIZE;
+        bool never_written = newest.sequence == 1 && memcmp(at, zeroes, sizeof zeroes) == 0;
+        if (never_written || slot_decode(at, slot, uuid, &trim)) continue;
+        each(context, SLOTS_AT + slot * SLOT_SIZE, "a trim slot does not verify: the other one counts");
+        damaged = true;
+    }
+    return damaged;
+}
+
+bool lqi_meta_check(const uint8_t bytes[LQI_META_SIZE], uint64_t size, lqi_meta_damage *each, void *context)
+{
+    bool damaged = size != LQI_META_SIZE;
+    struct lqi_meta meta;
+    const uint8_t *copy;
+    int64_t bad_copy;
+
+    if (size != LQI_META_SIZE)
+        each(context, lqi_min64(size, LQI_META_SIZE), size < LQI_META_SIZE ? "the file is shorter than it should be" : "the file is longer than it should be");
+    if (lqi_meta_decode(bytes, LQI_META_SIZE, &meta)) {
+        each(context, 0, lq_error_text());
+        return true;
+    }
+    if (lqi_stamp_find(bytes, LQI_META_SIZE, &stamp, NULL, LQI_META_NAME, &copy, &bad_copy) == LQ_OK && bad_copy >= 0) {
+        each(context, (uint64_t)bad_copy, "one of the two copies of the fixed part does not verify");
+        damaged = true;
+    }
+    return check_slots(bytes, meta.uuid, each, context) || damaged;
+}
+
 int lqi_meta_create(const struct lqi_io *io, int dir, const struct lqi_meta *meta)
 {
     const struct lqi_trim nothing_yet = {.sequence = 1, .first_id = 1, .next_id = 1};

@@ -69,6 +69,11 @@ int lqi_meta_decode(const uint8_t *bytes, size_t size, struct lqi_meta *meta_out
 /* The newest valid trim slot; all zero (sequence 0) with LQ_ECORRUPT when neither verifies. */
 int lqi_trim_decode(const uint8_t *bytes, size_t size, const uint8_t uuid[16], struct lqi_trim *trim_out);
 
+/* Calls `each` with every place of the file's bytes that is not as it should be, needed or not; `size` is the file's, of
+ * which the first LQI_META_SIZE are at `bytes`, zeroes where it is shorter. False, and no call, when it is as it should be. */
+typedef void lqi_meta_damage(void *context, uint64_t offset, const char *text);
+bool lqi_meta_check(const uint8_t bytes[LQI_META_SIZE], uint64_t size, lqi_meta_damage *each, void *context);
+
 /* Makes the queue's meta, durably, if there is none: another process may win, which is LQ_OK too.
  * Its trim slot says: sequence 1, first_id and next_id 1, position and synced 0. A crash may leave
  * a stray `meta.<16 hex digits>.new` behind, see publish.h. */

@@ -223,7 +223,8 @@ int lqi_position_open(struct lqi_position *position, const struct lqi_io *io, in
     file_name(name, consumer);
     shown_name(shown, consumer);
 
-    err = lqi_file_open(&position->file, io, consumers_dir, name, shown, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
+    if (consumers_dir < 0) err = lqi_fail(LQ_ENOTFOUND, "%s is missing, with its directory", shown);
+    if (!err) err = lqi_file_open(&position->file, io, consumers_dir, name, shown, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
     if (err) goto done;
     err = read_fixed(position);
 
@@ -479,6 +480,105 @@ int lqi_position_sweep(const struct lqi_position *position)
     return err;
 }
 
+/* ---- damage ------------------------------------------------------------ */
+
+#define EMPTY_AT ((size_t)2 * COPY_SIZE)
+
+static int check_blocks(const struct lqi_position *position, lqi_position_damage *each, void *context)
+{
+    bool all_known = position->newest.sequence < LQI_POSITION_ENTRIES; /* no incarnation has left the ring of entries */
+
+    for (uint32_t i = 0; i < 2 * position->block_count && all_known; i++) {
+        uint64_t offset = LQI_POSITION_BLOCKS_AT + (uint64_t)i * LQI_POSITION_BLOCK;
+        uint8_t block[LQI_POSITION_BLOCK];
+        size_t got;
+        int err = lqi_file_read(&position->file, offset, block, sizeof block, &got);
+        if (err) return err;
+        if (got < sizeof block || all_zero(block, sizeof block) || of_old_incarnation(position, block, i % position->block_count)) continue;
+        each(context, offset, "a block of the window does not verify: if it was needed, its messages come again");
+    }
+    return LQ_OK;
+}
+
+int lqi_position_check(const struct lqi_position *position, lqi_position_damage *each, void *context)
+{
+    uint8_t bytes[LQI_POSITION_BLOCKS_AT];
+    struct lqi_position_entry entry;
+    uint64_t file_size;
+    size_t got;
+
+    int err = lqi_file_read(&position->file, 0, bytes, sizeof bytes, &got);
+    if (!err) err = lqi_file_size(&position->file, &file_size);
+    if (err) return err;
+    if (position->damaged_copy >= 0)
+        each(context, (uint64_t)position->damaged_copy, "one of the two copies of the fixed part does not verify");
+    if (got == sizeof bytes && !all_zero(bytes + EMPTY_AT, LQI_POSITION_ENTRIES_AT - EMPTY_AT))
+        each(context, EMPTY_AT, "bytes that should be zero are not");
+    for (size_t slot = 0; slot < LQI_POSITION_ENTRIES && got == sizeof bytes; slot++) {
+        uint64_t offset = LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY;
+        if (!entry_decode(bytes + offset, slot, position, &entry) && !all_zero(bytes + offset, LQI_POSITION_ENTRY))
+            each(context, offset, "a commit entry does not verify: an older position may be lost, the newest good one counts");
+    }
+    if (file_size > file_size_of(position->window)) each(context, file_size_of(position->window), "the file is longer than it should be");
+    return check_blocks(position, each, context);
+}
+
+/* The largest window is tried that a file of this size may have: it takes every entry that a smaller one does. */
+static uint32_t window_of_size(uint64_t file_size)
+{
+    if (file_size == file_size_of(LQI_POSITION_WINDOW)) return LQI_POSITION_WINDOW;
+    uint64_t blocks = file_size > LQI_POSITION_BLOCKS_AT ? (file_size - LQI_POSITION_BLOCKS_AT) / ((uint64_t)2 * LQI_POSITION_BLOCK) : 0;
+    if (blocks < 2) return LQI_POSITION_WINDOW;
+    return (uint32_t)lqi_max64(lqi_min64((blocks - 2) * WORDS + WORDS - 1, WINDOW_MAX), WINDOW_MIN);
+}
+
+static int open_bare(struct lqi_file *file, const struct lqi_io *io, int consumers_dir, const char *consumer)
+{
+    char name[LQI_POSITION_NAME_SIZE], shown[SHOWN_SIZE];
+
+    file_name(name, consumer);
+    shown_name(shown, consumer);
+    return lqi_file_open(file, io, consumers_dir, name, shown, LQI_OPEN_READ, 0);
+}
+
+int lqi_position_salvage(struct lqi_position *position, const struct lqi_io *io, int consumers_dir, const char *consumer,
+                         const uint8_t uuid[16])
+{
+    uint8_t bytes[LQI_POSITION_BLOCKS_AT] = {0};
+    uint64_t file_size = 0;
+    size_t got = 0;
+
+    *position = (struct lqi_position){.file = LQI_FILE_NONE, .window = LQI_POSITION_WINDOW, .damaged_copy = -1};
+    memcpy(position->uuid, uuid, sizeof position->uuid);
+    memcpy(position->consumer, consumer, strlen(consumer));
+    int err = open_bare(&position->file, io, consumers_dir, consumer);
+    if (err == LQ_ENOTQUEUE) err = lqi_fail(LQ_ENOTFOUND, "%s is no file", position->file.name);
+    if (!err) err = lqi_file_size(&position->file, &file_size);
+    if (!err) err = lqi_file_read(&position->file, 0, bytes, sizeof bytes, &got);
+    if (!err && fixed_decode(bytes, got, position)) {
+        position->window = window_of_size(file_size);
+        position->block_count = block_count_of(position->window);
+    }
+    if (!err && entries_decode(bytes + LQI_POSITION_ENTRIES_AT, position)) err = LQ_ENOTFOUND;
+    if (err) lqi_position_close(position);
+    return err;
+}
+
+int lqi_position_uuid(const struct lqi_io *io, int consumers_dir, const char *consumer, uint8_t uuid_out[16])
+{
+    struct lqi_file file = LQI_FILE_NONE;
+    uint8_t bytes[2 * COPY_SIZE];
+    const uint8_t *copy;
+    size_t got = 0;
+
+    int err = open_bare(&file, io, consumers_dir, consumer);
+    if (!err) err = lqi_file_read(&file, 0, bytes, sizeof bytes, &got);
+    if (!err) err = lqi_stamp_find(bytes, got, &stamp, NULL, file.name, &copy, NULL);
+    if (!err) memcpy(uuid_out, copy + 24, 16);
+    lqi_file_close(&file);
+    return err;
+}
+
 /* ---- list, delete ------------------------------------------------------ */
 
 struct listing {
@@ -486,6 +586,14 @@ struct listing {
     size_t count, room;
     bool no_memory;
 };
+
+bool lqi_position_is_name(const char *name)
+{
+    size_t size = strlen(name);
+
+    if (size >= 4 && strcmp(name + size - 4, ".new") == 0) return true; /* see publish.h */
+    return size >= 4 && strcmp(name + size - 4, ".pos") == 0 && is_name(name, size - 4);
+}
 
 static int list_one(void *context, const char *name)
 {
@@ -516,7 +624,7 @@ int lqi_position_list(const struct lqi_io *io, int consumers_dir, char (**names_
 {
     struct listing listing = {0};
 
-    int error = io->dir_list(io, consumers_dir, list_one, &listing);
+    int error = consumers_dir < 0 ? 0 : io->dir_list(io, consumers_dir, list_one, &listing);
     if (error || listing.no_memory) {
         free(listing.names);
         return listing.no_memory ? lqi_fail(LQ_ENOMEM, "consumers: no memory to list %zu names", listing.count)

@@ -53,6 +53,7 @@
 #define LQI_POSITION_BLOCK_WORDS 122
 #define LQI_POSITION_ENTRIES_AT 4096
 #define LQI_POSITION_BLOCKS_AT 8192
+#define LQI_POSITION_WINDOW 65536 /* the default */
 #define LQI_POSITION_NAME_SIZE 112 /* of NAME.pos and its 0 */
 
 #define LQI_WORD_SETTLED (1u << 31)
@@ -118,8 +119,25 @@ int lqi_position_save_blocks(struct lqi_position *position, const struct lqi_pos
  * would be called damage until their turn comes again. For when the consumer comes to life. Does not sync. */
 int lqi_position_sweep(const struct lqi_position *position);
 
+/* Calls `each` with every place of an open file that is not as it should be, needed or not. A block of an incarnation that
+ * has left the ring of entries cannot be told from a damaged one, and is let pass. */
+typedef void lqi_position_damage(void *context, uint64_t offset, const char *text);
+int lqi_position_check(const struct lqi_position *position, lqi_position_damage *each, void *context);
+
+/* Opens also what lqi_position_open() calls LQ_ECORRUPT, as long as one entry verifies: without a fixed part, with a window
+ * that goes with the file's size; lqi_position_load() then says LQ_ECORRUPT where it was cut. LQ_ENOTFOUND: no entry does, and
+ * *position holds nothing but a window. */
+int lqi_position_salvage(struct lqi_position *position, const struct lqi_io *io, int consumers_dir, const char *consumer,
+                         const uint8_t uuid[16]);
+
+/* Of which queue the file is. */
+int lqi_position_uuid(const struct lqi_io *io, int consumers_dir, const char *consumer, uint8_t uuid_out[16]);
+
+/* True for NAME.pos of a consumer's name, and what stands for a moment while one is made. */
+bool lqi_position_is_name(const char *name);
+
 /* The names of all consumers that have an offset file, sorted; *names_out is one malloced array of
- * char[LQ_NAME_MAX + 1], free() it. Other names are left out. */
+ * char[LQ_NAME_MAX + 1], free() it. Other names are left out. None when there is no directory (-1). */
 int lqi_position_list(const struct lqi_io *io, int consumers_dir, char (**names_out)[LQ_NAME_MAX + 1], size_t *count_out);
 
 /* Deletes the file, durably. LQ_ENOTFOUND. */

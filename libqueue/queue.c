@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "aside.h"
 #include "bytes.h"
 
 #define OPEN_PATIENCE_US 10000000
@@ -92,7 +93,8 @@ static int note_contents(void *context, const char *name)
     size_t length = strlen(name);
     if (strcmp(name, LQI_META_NAME) == 0) contents->meta = true;
     if (contents->meta) return 1;
-    if (strcmp(name, "log") == 0 || strcmp(name, "consumers") == 0 || strcmp(name, LQI_SHARED_NAME) == 0) return 0;
+    if (strcmp(name, "log") == 0 || strcmp(name, "consumers") == 0 || strcmp(name, LQI_SHARED_NAME) == 0 ||
+        strcmp(name, LQI_ASIDE_NAME) == 0) return 0;
     if (length > 4 && strcmp(name + length - 4, ".new") == 0) return 0; /* a half-made meta */
     contents->foreign = true;
     return 0;
@@ -178,14 +180,18 @@ static int open_dir(lq_queue *queue, const char *path, const lq_options *asked)
 static int open_part(lq_queue *queue, const char *name, int *dir_out)
 {
     int error = queue->io->dir_open(queue->io, queue->dir, name, dir_out);
-    if (error == ENOENT) return lqi_fail(LQ_ECORRUPT, "the queue's directory '%s' is missing", name);
+    if (error == ENOENT || error == ENOTDIR || error == ELOOP)
+        return lqi_fail(LQ_ECORRUPT, "the queue's directory '%s' is missing", name);
     return error ? lqi_fail_errno(error, "open", name, -1) : LQ_OK;
 }
 
 static int open_parts(lq_queue *queue)
 {
     int err = open_part(queue, "log", &queue->log.log_dir);
-    return err ? err : open_part(queue, "consumers", &queue->consumers_dir);
+    if (err) return err;
+    err = open_part(queue, "consumers", &queue->consumers_dir);
+    /* The messages are all there for who only looks; lq_verify() says that the positions are not. */
+    return err == LQ_ECORRUPT && (queue->flags & LQ_READ_ONLY) ? LQ_OK : err;
 }
 
 /* Without `meta` nothing can be written any more, but all can be read: the segments know which queue they are of. */
@@ -414,11 +420,26 @@ static int take_handle(lq_queue *queue)
     return lqi_fail(LQ_ELIMIT, "the queue has %d handles already", LQI_HANDLES_MAX);
 }
 
+/* Repair may have put another one in its place between our opening it and our locking it. */
+static int check_meta_in_place(lq_queue *queue)
+{
+    struct lqi_file there = LQI_FILE_NONE;
+    struct lqi_io_stat ours, theirs;
+    int err = lqi_file_open(&there, queue->io, queue->dir, LQI_META_NAME, LQI_META_NAME, LQI_OPEN_READ, 0);
+    if (err) return err;
+    int error = queue->io->stat(queue->io, queue->meta_file.fd, &ours);
+    if (!error) error = queue->io->stat(queue->io, there.fd, &theirs);
+    lqi_file_close(&there);
+    if (error) return lqi_fail_errno(error, "look at", LQI_META_NAME, -1);
+    return ours.inode == theirs.inode ? LQ_OK : lqi_fail(LQ_EBUSY, "the queue was repaired just now: open it again");
+}
+
 static int join(lq_queue *queue)
 {
     int err = lock_open(queue);
     if (err) return err;
-    err = join_shared(queue);
+    err = check_meta_in_place(queue);
+    if (!err) err = join_shared(queue);
     if (!err) err = take_handle(queue);
     if (!err) atomic_store(&queue->map.head->identity.ready, 1);
     unlock_open(queue);

@@ -54,6 +54,9 @@ static bool agrees(const struct lqi_record *record)
         return !(record->flags & LQI_RECORD_LONE) || record->count == 1;
     case LQI_RECORD_MARK:
         return record->size == 0 && record->count == 0 && record->first_id >= 1 && record->first_id < ID_END;
+    case LQI_RECORD_HOLE:
+        return record->count == 0 && record->flags == 0 && record->first_id >= 1 && record->first_id <= record->payload_check &&
+               record->payload_check < ID_END;
     default:
         return record->kind != 0;
     }

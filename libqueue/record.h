@@ -1,5 +1,5 @@
-/* A record: one framed, checksummed append of one message, of a batch, or of a
- * mark. Pure: bytes <-> structs. These bytes are described here and nowhere else.
+/* A record: one framed, checksummed append of one message, of a batch, of a
+ * mark, or a hole that repair has put in the place of damage. Pure: bytes <-> structs. These bytes are described here and nowhere else.
  *
  * Header, 40 bytes, at a position divisible by 8:
  *
@@ -7,8 +7,8 @@
  *   00-03  check       low half of XXH3 of bytes 08-39, seeded with the segment's
  *                      salt xor the position xor size << 32: proves the header, in this place
  *   04-07  size        bytes of payload behind the header
- *   08-09  count       messages in it; 0 in a mark
- *   10     kind        1 messages, 2 mark; 0 never, so that zeroes are no record;
+ *   08-09  count       messages in it; 0 in a mark and in a hole
+ *   10     kind        1 messages, 2 mark, 3 hole; 0 never, so that zeroes are no record;
  *                      others: by a newer library, stepped over
  *   11     flags       1 lone: one message with neither key nor headers, the payload is its body
  *                      2 packed: the payload is deflated, see compress.h
@@ -17,7 +17,8 @@
  *                      synced before this position when the record was framed; all ones: no idea
  *   16-23  first_id    of the first message; in a mark, of the next one to come
  *   24-31  time_us     when it was put
- *   32-39  payload_check  XXH3 of the payload as it stands in the file
+ *   32-39  payload_check  XXH3 of the payload as it stands in the file; in a hole: the id of the first
+ *                      message behind it
  *
  * Then the payload, and zeroes up to the next position divisible by 8. The
  * payload that is not lone (unpacked, if packed) starts with 8 bytes per message,
@@ -30,7 +31,9 @@
  * without gaps; it ends with the last body.
  *
  * Because the header proves itself, a bad payload costs one record: its size
- * still tells where the next one is. A mark carries nothing but its durable mark. */
+ * still tells where the next one is. A mark carries nothing but its durable mark. A
+ * hole says that the messages [first_id, payload_check) are given up, and takes up the room where they were, so that
+ * all behind it keep their positions; its payload is nothing, and may be no disk space either. */
 #ifndef LQI_RECORD_H
 #define LQI_RECORD_H
 
@@ -46,7 +49,7 @@
 #define LQI_PAYLOAD_MAX ((1u << 30) + LQI_MESSAGE_ENTRY * 65536u)
 #define LQI_MESSAGE_MAX (1u << 30)
 
-enum lqi_record_kind { LQI_RECORD_MESSAGES = 1, LQI_RECORD_MARK = 2 };
+enum lqi_record_kind { LQI_RECORD_MESSAGES = 1, LQI_RECORD_MARK = 2, LQI_RECORD_HOLE = 3 };
 enum lqi_record_flags { LQI_RECORD_LONE = 1, LQI_RECORD_PACKED = 2 };
 
 struct lqi_record {
@@ -65,6 +68,12 @@ struct lqi_record {
 static inline uint64_t lqi_record_span(uint32_t size)
 {
     return LQI_RECORD_HEADER + (((uint64_t)size + 7) & ~(uint64_t)7);
+}
+
+/* The id of the first message behind it. */
+static inline uint64_t lqi_record_next_id(const struct lqi_record *record)
+{
+    return record->kind == LQI_RECORD_HOLE ? record->payload_check : record->first_id + record->count;
 }
 
 void lqi_record_encode(uint8_t bytes[LQI_RECORD_HEADER], const struct lqi_record *record, uint64_t salt);

@@ -71,29 +71,37 @@ static void go_back_to(struct lqi_found *found, const struct candidate *doubt)
     found->index_count = doubt->index_count;
 }
 
+/* The scan stands behind a record that verifies. */
+static void account(struct lqi_found *found, const struct lqi_scan *scan, uint64_t stride)
+{
+    const struct lqi_record *record = &scan->record;
+
+    found->end = scan->position;
+    found->mark = record->kind == LQI_RECORD_MARK ? found->end : 0;
+    found->next_id = scan->next_id;
+    found->time_us = lqi_max64(found->time_us, record->time_us);
+    if (record->kind != LQI_RECORD_MESSAGES) return;
+    if (!found->first_time_us) found->first_time_us = record->time_us;
+    add_to_index(found, record, stride);
+}
+
 /* Walks all records of the segment, marks included, keeping the account. */
 static int walk(struct lqi_scan *scan, struct lqi_found *found, uint64_t limit, uint64_t stride, uint64_t *durable,
                 struct candidate *doubt)
 {
     for (;;) {
         int err = lqi_scan_next(scan, limit);
-        if (err == LQI_HOLE) {
+        if (err == LQI_HOLE && !scan->hole.repaired) {
             note_doubt(doubt, found, scan->hole.position);
             found->damage++;
             if (scan->position >= limit) return LQ_OK;
             found->next_id = lqi_max64(found->next_id, scan->next_id);
             continue;
         }
-        if (err) return err == LQ_EMPTY ? LQ_OK : err;
+        if (err && err != LQI_HOLE) return err == LQ_EMPTY ? LQ_OK : err;
         *durable = lqi_max64(*durable, scan->record.durable);
         if (doubt->any && judge_corrupt(doubt->position, *durable)) doubt->any = false;
-        found->end = scan->position;
-        found->mark = scan->record.kind == LQI_RECORD_MARK ? found->end : 0;
-        found->next_id = scan->next_id;
-        found->time_us = lqi_max64(found->time_us, scan->record.time_us);
-        if (scan->record.kind == LQI_RECORD_MARK) continue;
-        if (!found->first_time_us) found->first_time_us = scan->record.time_us;
-        add_to_index(found, &scan->record, stride);
+        account(found, scan, stride);
     }
 }
 

@@ -262,7 +262,7 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
         if (err) break;
         skip_zeroes(scan, lqi_min64(end, ring_at));
         found = head_here(scan, &record) &&
-                (record.first_id >= scan->next_id || record.first_id + record.count > scan->next_id) &&
+                (record.first_id >= scan->next_id || lqi_record_next_id(&record) > scan->next_id) &&
                 lqi_record_span(record.size) <= end - scan->position;
     }
     if (err && err != LQ_EMPTY) {
@@ -343,18 +343,23 @@ static void step(struct lqi_scan *scan)
 static int take(struct lqi_scan *scan)
 {
     const struct lqi_record *record = &scan->record;
-    uint64_t next_id = record->first_id + record->count;
+    uint64_t next_id = lqi_record_next_id(record);
     char reason[sizeof scan->hole.text];
 
-    if (record->kind != LQI_RECORD_MESSAGES || next_id <= scan->next_id) {
+    if ((record->kind != LQI_RECORD_MESSAGES && record->kind != LQI_RECORD_HOLE) || next_id <= scan->next_id) {
         step(scan);
-        return scan->with_marks && record->kind == LQI_RECORD_MARK ? LQ_OK : LQ_EMPTY;
+        return scan->with_marks && record->kind != LQI_RECORD_MESSAGES ? LQ_OK : LQ_EMPTY;
     }
     if (record->first_id > scan->next_id) { /* messages without bytes: what was between is gone */
         uint64_t kept = lqi_scan_oldest_id(scan->log);
         if (scan->next_id >= kept) return lqi_scan_hole(scan, scan->position, record->first_id, "messages are missing before this record");
         lqi_scan_hole(scan, scan->position, lqi_min64(record->first_id, kept), "retention has deleted these messages");
         scan->hole.trimmed = true;
+        return LQI_HOLE;
+    }
+    if (record->kind == LQI_RECORD_HOLE) {
+        lqi_scan_hole(scan, scan->position + lqi_record_span(record->size), next_id, "repair has given up these messages");
+        scan->hole.trimmed = scan->hole.repaired = true;
         return LQI_HOLE;
     }
 
@@ -384,7 +389,7 @@ static int try_next(struct lqi_scan *scan, uint64_t limit)
     if (!head_here(scan, &scan->record)) return damaged(scan, limit, "no record begins here: its header does not verify");
 
     uint64_t span = lqi_record_span(scan->record.size);
-    if (scan->heads_only) span = LQI_RECORD_HEADER;
+    if (scan->heads_only || scan->record.kind == LQI_RECORD_HOLE) span = LQI_RECORD_HEADER;
     err = fill(scan, span, limit);
     if (err == LQ_EMPTY) return damaged(scan, limit, "the record is cut off");
     if (err) return err;

@@ -18,7 +18,8 @@ struct lqi_hole {
     uint64_t offset;          /* the byte in that file */
     uint64_t position;        /* the same place on the number line */
     uint64_t first_id, count; /* the messages lost; count 0: not known, or none */
-    bool trimmed;             /* not damage: retention deleted them */
+    bool trimmed;             /* not damage: retention deleted them, or repair has given them up */
+    bool repaired;            /* the latter: a record says so, which is scan->record */
     char text[200];
 };
 

@@ -42,7 +42,7 @@ int lqi_scan_hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *r
 /* Makes the hole the text of the error. */
 void lqi_scan_tell(const struct lqi_hole *hole);
 /* A hole of whole files, before the segment of first id `id` that begins at `position`. */
-int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t id);
+int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t next);
 /* Opens the segment that holds the present position. */
 int lqi_scan_open_segment(struct lqi_scan *scan, uint64_t limit);
 

@@ -9,9 +9,9 @@
 
 #define LIST_TRIES 1000
 
-int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t id)
+int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t next)
 {
-    uint64_t kept = lqi_scan_oldest_id(scan->log);
+    uint64_t kept = lqi_scan_oldest_id(scan->log), id = next ? next : scan->next_id;
     char name[LQI_SEGMENT_NAME_SIZE];
 
     lqi_scan_close_segment(scan);
@@ -22,7 +22,7 @@ int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t id)
     snprintf(scan->hole.file, sizeof scan->hole.file, "log/%s", name);
     scan->hole.offset = 0;
     lqi_scan_tell(&scan->hole);
-    scan->hole.trimmed = id <= kept;
+    scan->hole.trimmed = next && id <= kept;
     return result;
 }
 
@@ -52,7 +52,7 @@ static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, s
         lqi_segment_close(&next);
     }
     if (to < scan->position) to = scan->position; /* positions never go back, whatever a file says */
-    if (!reason) return lqi_scan_missing(scan, to, id ? id : scan->next_id);
+    if (!reason) return lqi_scan_missing(scan, to, id);
     lqi_scan_close_segment(scan);
     lqi_scan_forget_buffer(scan);
     scan->from_ring = true; /* the name is set below, not taken from an open file */

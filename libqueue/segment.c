@@ -193,7 +193,8 @@ int lqi_segment_open(struct lqi_segment *segment, const struct lqi_io *io, int l
     lqi_segment_name(name, first_id);
     snprintf(shown, sizeof shown, "log/%s", name);
 
-    err = lqi_file_open(&segment->file, io, log_dir, name, shown, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
+    err = log_dir < 0 ? lqi_fail(LQ_ENOTFOUND, "%s is missing, with its directory", shown)
+                      : lqi_file_open(&segment->file, io, log_dir, name, shown, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
     /* A directory or a link in its place is damage like any other. */
     if (err == LQ_ENOTQUEUE) err = lqi_fail(LQ_ECORRUPT, "%s", lq_error_text());
     if (err) goto done;
@@ -353,7 +354,7 @@ int lqi_segment_list(const struct lqi_io *io, int log_dir, uint64_t **ids_out, s
 {
     struct listing listing = {0};
 
-    int error = io->dir_list(io, log_dir, list_one, &listing);
+    int error = log_dir < 0 ? 0 : io->dir_list(io, log_dir, list_one, &listing);
     if (error || listing.no_memory) {
         free(listing.ids);
         return listing.no_memory ? lqi_fail(LQ_ENOMEM, "log: no memory to list %zu segments", listing.count)

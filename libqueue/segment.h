@@ -112,7 +112,8 @@ static inline uint64_t lqi_segment_offset(const struct lqi_segment_head *head, u
 }
 
 /* The first ids of all segments in the directory, ascending; *ids_out is malloced, free() it. Foreign
- * names are left out and counted (`foreign_out` may be NULL); `*.new` (prepared files) are not foreign. */
+ * names are left out and counted (`foreign_out` may be NULL); `*.new` (prepared files) are not foreign. None when
+ * there is no directory (-1). */
 int lqi_segment_list(const struct lqi_io *io, int log_dir, uint64_t **ids_out, size_t *count_out, size_t *foreign_out);
 
 #endif

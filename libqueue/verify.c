@@ -30,30 +30,51 @@ static void find(struct verify *verify, int code, const char *file, uint64_t off
 
 /* ---- meta --------------------------------------------------------------- */
 
+struct noted {
+    struct verify *verify;
+    const char *file;
+    unsigned count;
+};
+
+static void find_at(void *context, uint64_t offset, const char *text)
+{
+    struct noted *noted = context;
+    noted->count++;
+    if (noted->verify) find(noted->verify, LQ_ECORRUPT, noted->file, offset, 0, 0, text);
+}
+
 static int verify_meta(struct verify *verify)
 {
     const lq_queue *queue = verify->view.queue;
-    uint8_t bytes[LQI_META_SIZE];
-    struct lqi_trim trim;
-    struct lqi_meta meta;
-    size_t got;
+    struct noted noted = {verify, LQI_META_NAME, 0};
 
     if (queue->meta_damage[0]) {
         find(verify, LQ_ECORRUPT, LQI_META_NAME, 0, 0, 0, queue->meta_damage);
         return LQ_OK;
     }
-    int err = lqi_file_read(&queue->meta_file, 0, bytes, sizeof bytes, &got);
-    if (err) return err;
-    if (got < sizeof bytes) find(verify, LQ_ECORRUPT, LQI_META_NAME, got, 0, 0, "the file is shorter than it should be");
-    if (got == sizeof bytes && memcmp(bytes, bytes + 512, 512) != 0) {
-        uint8_t only_a[LQI_META_SIZE];
-        memcpy(only_a, bytes, sizeof only_a);
-        memcpy(only_a + 512, bytes, 512);
-        bool a_good = lqi_meta_decode(only_a, sizeof only_a, &meta) == LQ_OK;
-        find(verify, LQ_ECORRUPT, LQI_META_NAME, a_good ? 512 : 0, 0, 0, "one of the two copies of the fixed part does not verify");
+    for (int tries = 0;; tries++) {
+        uint8_t bytes[LQI_META_SIZE] = {0};
+        struct noted before = {NULL, NULL, 0};
+        uint64_t size;
+        size_t got;
+        int err = lqi_file_read(&queue->meta_file, 0, bytes, sizeof bytes, &got);
+        if (!err) err = lqi_file_size(&queue->meta_file, &size);
+        if (err) return err;
+        /* A trim slot may be half-written while the queue is in use: twice damaged is damaged. */
+        if (!lqi_meta_check(bytes, size, find_at, tries ? &noted : &before) || tries) return LQ_OK;
     }
-    if (got == sizeof bytes && lqi_trim_decode(bytes, got, queue->meta.uuid, &trim))
-        find(verify, LQ_ECORRUPT, LQI_META_NAME, 1024, 0, 0, "neither trim slot verifies");
+}
+
+/* Between populations nothing in it counts; but if it is no file at all, nobody can open the queue, and if its numbers
+ * make no sense, what dead processes have left in it cannot be had. */
+static int verify_shared(struct verify *verify)
+{
+    const lq_queue *queue = verify->view.queue;
+    struct lqi_shared_map map;
+    int err = lqi_shared_attach(&map, queue->io, queue->dir, queue->meta.uuid, false);
+
+    lqi_shared_detach(&map);
+    if (err == LQ_ENOTQUEUE || err == LQ_ECORRUPT) find(verify, LQ_ECORRUPT, LQI_SHARED_NAME, 0, 0, 0, lq_error_text());
     return LQ_OK;
 }
 
@@ -122,7 +143,7 @@ static int list_foreign(void *context, const char *name)
 
     if (lqi_segment_name_parse(name, &id) || (length > 4 && strcmp(name + length - 4, ".new") == 0)) return 0;
     snprintf(shown, sizeof shown, "log/%s", name);
-    find(verify, LQ_ENOTQUEUE, shown, 0, 0, 0, "this file is not the queue's");
+    find(verify, LQ_ECORRUPT, shown, 0, 0, 0, "this file is not the queue's");
     return 0;
 }
 
@@ -203,14 +224,17 @@ static void ignore_word(void *context, uint64_t id, uint32_t word)
     (void)word;
 }
 
-static int look_at_position(const lq_queue *queue, const char *name, int64_t *copy_out, uint32_t *entries_out, uint32_t *blocks_out)
+static int look_at_position(const lq_queue *queue, const char *name, struct noted *noted)
 {
     struct lqi_position position;
     int err = lqi_position_open(&position, queue->io, queue->consumers_dir, name, queue->meta.uuid, false);
     if (err) return err;
-    err = lqi_position_load(&position, ignore_word, NULL, NULL, blocks_out);
-    *copy_out = position.damaged_copy;
-    *entries_out = position.damaged_entries;
+    uint32_t blocks = 0;
+    unsigned before = noted->count;
+    err = lqi_position_load(&position, ignore_word, NULL, NULL, &blocks);
+    if (!err) err = lqi_position_check(&position, find_at, noted);
+    if (!err && blocks && noted->count == before)
+        find_at(noted, LQI_POSITION_BLOCKS_AT, "blocks of the window do not verify: their messages come again");
     lqi_position_close(&position);
     return err;
 }
@@ -218,22 +242,24 @@ static int look_at_position(const lq_queue *queue, const char *name, int64_t *co
 static void verify_consumer(struct verify *verify, const char *name)
 {
     char shown[LQ_NAME_MAX + 20];
-    uint32_t entries = 0, blocks = 0;
-    int64_t copy = -1;
-    int err = LQ_OK;
+    struct noted before = {NULL, NULL, 0}, noted = {verify, shown, 0};
 
     snprintf(shown, sizeof shown, "consumers/%s.pos", name);
     verify->result.consumers++;
     /* It is written in place while the queue is in use: once damaged may be half-written, twice is damaged. */
-    for (int tries = 0; tries < 2; tries++) {
-        err = look_at_position(verify->view.queue, name, &copy, &entries, &blocks);
-        if (!err && !entries && !blocks) break;
-    }
-    if (err == LQ_ENOTFOUND) return;
-    if (err) find(verify, err, shown, 0, 0, 0, lq_error_text());
-    if (!err && copy >= 0) find(verify, LQ_ECORRUPT, shown, (uint64_t)copy, 0, 0, "one of the two copies of the fixed part does not verify");
-    if (!err && entries) find(verify, LQ_ECORRUPT, shown, LQI_POSITION_ENTRIES_AT, 0, 0, "commit entries do not verify: older positions are lost, the newest good one counts");
-    if (!err && blocks) find(verify, LQ_ECORRUPT, shown, LQI_POSITION_BLOCKS_AT, 0, 0, "blocks of the window do not verify: their messages come again");
+    int err = look_at_position(verify->view.queue, name, &before);
+    if (err || before.count) err = look_at_position(verify->view.queue, name, &noted);
+    if (err && err != LQ_ENOTFOUND) find(verify, err, shown, 0, 0, 0, lq_error_text());
+}
+
+static int list_foreign_position(void *context, const char *name)
+{
+    char shown[300];
+
+    if (lqi_position_is_name(name)) return 0;
+    snprintf(shown, sizeof shown, "consumers/%s", name);
+    find(context, LQ_ECORRUPT, shown, 0, 0, 0, "this file is not the queue's");
+    return 0;
 }
 
 static int verify_consumers(struct verify *verify)
@@ -241,6 +267,12 @@ static int verify_consumers(struct verify *verify)
     const lq_queue *queue = verify->view.queue;
     char (*names)[LQ_NAME_MAX + 1];
     size_t count;
+    if (queue->consumers_dir < 0) {
+        find(verify, LQ_ECORRUPT, "consumers", 0, 0, 0, "the directory is missing, and with it all positions");
+        return LQ_OK;
+    }
+    int error = queue->io->dir_list(queue->io, queue->consumers_dir, list_foreign_position, verify);
+    if (error) return lqi_fail_errno(error, "list", "consumers", -1);
     int err = lqi_position_list(queue->io, queue->consumers_dir, &names, &count);
     if (err) return err;
     for (size_t i = 0; i < count; i++) verify_consumer(verify, names[i]);
@@ -255,6 +287,7 @@ static int verify_queue(struct verify *verify, lq_queue *queue)
     int err = lqi_view_open(&verify->view, queue);
     if (err) return err;
     err = verify_meta(verify);
+    if (!err) err = verify_shared(verify);
     if (!err) err = verify_segments(verify);
     if (!err) err = verify_records(verify);
     if (!err) err = verify_consumers(verify);
@@ -275,7 +308,8 @@ int lqi_verify_io(const struct lqi_io *io, const char *path, unsigned flags, lq_
         return lqi_fail(LQ_EINVAL, "lq_verify: set `size` of the result before the call");
     int err = lqi_open_io(io, path, &options, &queue);
     if (err == LQ_ECORRUPT) {
-        find(&verify, err, LQI_META_NAME, 0, 0, 0, lq_error_text());
+        bool log = strstr(lq_error_text(), "directory 'log'") != NULL;
+        find(&verify, err, log ? "log" : LQI_META_NAME, 0, 0, 0, lq_error_text());
     } else if (err) {
         return err;
     } else {

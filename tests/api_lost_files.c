@@ -94,6 +94,35 @@ static void the_loss_of_the_last_file_is_told_and_its_ids_are_not_given_again(vo
     is_told_and_goes_on(state, path);
 }
 
+static void the_loss_of_all_files_is_told_too(void **state)
+{
+    char path[300];
+    const char *segment;
+    lq_verify_result result = {.size = sizeof result};
+    snprintf(path, sizeof path, "%s", fill(state));
+    while ((segment = api_segment(path, 0)) != NULL) assert_int_equal(unlink(segment), 0);
+    IS(LQ_ECORRUPT, lq_verify(path, 0, NULL, NULL, &result));
+    EQUAL(result.findings, 1);
+    is_told_and_goes_on(state, path);
+}
+
+static void without_its_directory_of_consumers_a_queue_is_read_and_told_damaged(void **state)
+{
+    const char *path = fill(state);
+    lq_queue *queue;
+    assert_int_equal(rmdir(api_path(path, "consumers")), 0);
+    IS(LQ_ECORRUPT, lq_verify(path, 0, NULL, NULL, NULL));
+    IS(LQ_ECORRUPT, lq_open(path, &small, &queue)); /* and not: consumers that begin anew */
+    TEXT_HAS("consumers");
+    OK(lq_open(path, &look, &queue));
+    struct sum sum = read_all(queue);
+    EQUAL(COUNT, sum.messages);
+    EQUAL(0, sum.holes);
+    EQUAL(0, api_stats(queue).consumers);
+    OK(lq_close(queue));
+    HOLDS(!api_file_exists(api_path(path, "consumers")));
+}
+
 static void a_last_file_that_was_cut_is_told_wherever_it_was_cut(void **state)
 {
     const char *path = fill(state);
@@ -200,6 +229,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(the_loss_of_the_last_file_is_told_and_its_ids_are_not_given_again),
+        IN_DIRECTORY(the_loss_of_all_files_is_told_too),
+        IN_DIRECTORY(without_its_directory_of_consumers_a_queue_is_read_and_told_damaged),
         IN_DIRECTORY(a_last_file_that_was_cut_is_told_wherever_it_was_cut),
         IN_DIRECTORY(two_unreadable_files_at_the_end_hide_nothing_before_them),
         IN_DIRECTORY(a_foreign_file_named_like_an_id_inside_a_segment_hides_nothing),

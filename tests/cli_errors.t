@@ -10,7 +10,7 @@ alone() {
 check 'lq alone prints twelve lines on standard error, an example first, and ends with 2' alone
 
 help_pages() {
-    for verb in peek cat tail ls stat segments verify put get replay demo help version; do
+    for verb in peek cat tail ls stat segments verify repair put get replay demo help version; do
         ends 0 lq help "$verb" >one 2>err && is 0 "$(wc -c <err)" && ends 0 lq "$verb" --help >two &&
         cmp one two || return
         sed -n 3p one | grep -q "^  .*lq $verb" || { cat one && return 1; }
@@ -21,14 +21,14 @@ check 'lq help CMD is lq CMD --help: on standard output, an example first' help_
 
 help_lists_all() {
     lq help >one && lq --help >two && cmp one two || return
-    for verb in peek cat tail ls stat segments verify put get replay demo help version; do
+    for verb in peek cat tail ls stat segments verify repair put get replay demo help version; do
         grep -q "^  $verb " one || return
     done
 }
 check 'lq help lists the commands' help_lists_all
 
 manual_is_complete() {
-    for verb in peek cat tail ls stat segments verify put get replay demo help version; do
+    for verb in peek cat tail ls stat segments verify repair put get replay demo help version; do
         grep -q "^\.It Ic $verb" "$top/cli/lq.1" || { echo "$verb" && return 1; }
         for flag in $(lq help "$verb" | sed -n 's/^  \(-.,\|   \) --\([a-z-]*\).*/\2/p'); do
             grep -q "Fl Fl $flag\>" "$top/cli/lq.1" || { echo "$verb --$flag" && return 1; }

@@ -387,6 +387,34 @@ static void a_rename_replaces_only_when_it_may(void **state)
     settle(child_run(rename_in_a_child, *state));
 }
 
+static int swap_in_a_child(void *path)
+{
+    struct lqi_io_stat a, b, now;
+    int dir = -1, fd = -1;
+    CHECK(io->dir_open(io, -1, path, &dir) == 0 && io->dir_make(io, dir, "d", 0700) == 0);
+    CHECK(io->open(io, dir, "a", LQI_OPEN_NEW, 0600, &fd) == 0 && io->stat(io, fd, &a) == 0);
+    io->close(io, fd);
+    CHECK(io->open(io, dir, "d/b", LQI_OPEN_NEW, 0600, &fd) == 0 && io->stat(io, fd, &b) == 0);
+    io->close(io, fd);
+    CHECK(io->swap(io, dir, "a", "none") == ENOENT);
+    int error = io->swap(io, dir, "a", "d/b");
+    if (error == EOPNOTSUPP) return CHILD_SKIP;
+    CHECK(error == 0);
+    CHECK(io->open(io, dir, "a", LQI_OPEN_READ, 0, &fd) == 0 && io->stat(io, fd, &now) == 0 && now.inode == b.inode);
+    io->close(io, fd);
+    CHECK(io->open(io, dir, "d/b", LQI_OPEN_READ, 0, &fd) == 0 && io->stat(io, fd, &now) == 0 && now.inode == a.inode);
+    io->close(io, fd);
+    CHECK(io->rename(io, dir, "d/b", "c", false) == 0 && faccessat(dir, "c", F_OK, 0) == 0);
+    if (!child_refuse(SYS_renameat2, EINVAL)) return 0;
+    CHECK(io->swap(io, dir, "a", "c") == EOPNOTSUPP);
+    return 0;
+}
+
+static void two_names_are_swapped_at_once_or_not_at_all(void **state)
+{
+    settle(child_run(swap_in_a_child, *state));
+}
+
 static int rename_the_old_way(void *path)
 {
     int dir = -1, fd = -1;
@@ -756,6 +784,7 @@ int main(void)
         IN_SCRATCH(where_nothing_can_be_reserved_allocating_grows_the_file),
         IN_SCRATCH(signals_interrupt_nothing),
         IN_SCRATCH(a_rename_replaces_only_when_it_may),
+        IN_SCRATCH(two_names_are_swapped_at_once_or_not_at_all),
         IN_SCRATCH(a_rename_refuses_to_replace_where_the_system_call_cannot),
         IN_SCRATCH(a_listing_names_everything_once_and_stops_when_told),
         IN_SCRATCH(a_lock_is_seen_by_all_but_its_owner_and_goes_with_the_open_file),

@@ -257,6 +257,41 @@ static void a_rename_happened_or_did_not_and_the_name_is_never_empty(void **stat
     io->close(io, fd);
 }
 
+static void a_swap_between_directories_happened_in_both_or_in_none(void **state)
+{
+    (void)state;
+    for (int synced = 0; synced < 2; synced++) {
+        int dir = -1;
+        const char *a = synced ? "a2" : "a", *inner = synced ? "d2" : "d", *b = synced ? "d2/b" : "d/b";
+        assert_int_equal(io->dir_make(io, root, inner, 0700), 0);
+        io->close(io, make_durable(a, 'a', 64));
+        io->close(io, make_durable(b, 'b', 64));
+        assert_int_equal(io->dir_open(io, root, inner, &dir), 0);
+        assert_int_equal(io->dir_sync(io, dir), 0);
+        assert_int_equal(io->swap(io, root, a, synced ? "d2/none" : "d/none"), ENOENT);
+        assert_int_equal(io->swap(io, root, a, b), 0);
+        assert_string_equal(summary(machine, a), "b1");
+        assert_string_equal(outcomes(a, b), "\na1|b1\nb1|a1\n");
+        assert_int_equal(io->dir_sync(io, synced ? dir : root), 0); /* either will do */
+        assert_string_equal(outcomes(a, b), "\nb1|a1\n");
+        io->close(io, dir);
+    }
+}
+
+static void a_rename_into_another_directory_is_one_change(void **state)
+{
+    (void)state;
+    int dir = -1;
+    assert_int_equal(io->dir_make(io, root, "d", 0700), 0);
+    io->close(io, make_durable("a", 'a', 64));
+    assert_int_equal(io->rename(io, root, "a", "d/b", false), 0);
+    assert_string_equal(outcomes("a", "d/b"), "\na1|-\n-|a1\n");
+    assert_int_equal(io->dir_open(io, root, "d", &dir), 0);
+    assert_int_equal(io->dir_sync(io, dir), 0);
+    assert_string_equal(outcomes("a", "d/b"), "\n-|a1\n");
+    io->close(io, dir);
+}
+
 static void a_rename_may_overtake_the_bytes_of_its_file(void **state)
 {
     (void)state;
@@ -629,6 +664,8 @@ int main(void)
         SWITCHED_ON(a_file_that_grew_may_have_any_size_it_had_and_zeros),
         SWITCHED_ON(a_cut_may_be_lost_and_what_was_cut_off_does_not_come_back_whole_later),
         SWITCHED_ON(a_rename_happened_or_did_not_and_the_name_is_never_empty),
+        SWITCHED_ON(a_swap_between_directories_happened_in_both_or_in_none),
+        SWITCHED_ON(a_rename_into_another_directory_is_one_change),
         SWITCHED_ON(a_rename_may_overtake_the_bytes_of_its_file),
         SWITCHED_ON(names_change_in_any_order),
         SWITCHED_ON(directories_nest_and_are_synced_one_by_one),

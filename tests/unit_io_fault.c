@@ -70,7 +70,8 @@ static void without_a_plan_every_call_goes_through_and_is_counted(void **state)
     assert_int_equal(io->map(io, fd, 0, 4096, 0, true, &map), 0);
     io->unmap(io, map, 4096, 0);
     assert_int_equal(io->rename(io, dir, "a", "b", false), 0);
-    assert_int_equal(io->unlink(io, dir, "b"), 0);
+    assert_int_equal(io->swap(io, dir, "b", "d"), 0);
+    assert_int_equal(io->unlink(io, dir, "d"), 0);
     assert_int_equal(io->boot_id(io, id), 0);
     assert_int_equal(io->random(io, random, 4), 0);
     assert_true(io->wall_us(io) > 0);
@@ -117,6 +118,7 @@ static void each_kind_of_call_can_fail_and_changes_nothing_then(void **state)
             [IO_ALLOCATE] = kind == IO_ALLOCATE ? io->allocate(io, fd, 9) : 0,
             [IO_STAT] = io->stat(io, fd, &stat),
             [IO_RENAME] = kind == IO_RENAME ? io->rename(io, dir, "a", "b", true) : 0,
+            [IO_SWAP] = kind == IO_SWAP ? io->swap(io, dir, "a", "b") : 0,
             [IO_UNLINK] = kind == IO_UNLINK ? io->unlink(io, dir, "a") : 0,
             [IO_LOCK] = io->lock(io, fd, 1),
             [IO_UNLOCK] = io->unlock(io, fd, 1),

@@ -277,6 +277,7 @@ struct change {
     uint64_t size_after;   /* of the file */
     bool sizes;            /* the size was another before */
     uint32_t inode;        /* that a name leads to */
+    bool paired;           /* one of two, in two directories, that happened at once or not at all */
     char from[NAME], to[NAME];
     uint8_t bytes[];
 };
@@ -544,6 +545,36 @@ static void name_change(struct io_crash *machine, uint32_t dir, enum change_kind
     entries_apply(&machine->inodes[dir]->names, change);
 }
 
+/* The same in two directories at once. */
+static void name_change_in_both(struct io_crash *machine, uint32_t dir, enum change_kind kind, const char *name, uint32_t inode,
+                                uint32_t other, const char *other_name, uint32_t other_inode)
+{
+    name_change(machine, dir, kind, name, "", inode);
+    name_change(machine, other, LINK, other_name, "", other_inode);
+    const uint32_t dirs[] = {dir, other};
+    for (int i = 0; i < 2; i++) {
+        struct changes *changes = &machine->inodes[dirs[i]]->changes;
+        changes->all[changes->count - 1]->paired = true;
+    }
+}
+
+/* Syncing one directory makes durable what happened in the other at the same moment: a journal has both or none. */
+static void sync_other_half(struct io_crash *machine, const struct inode *synced, const struct change *half)
+{
+    for (uint32_t number = 0; number < machine->inode_count; number++) {
+        struct inode *inode = machine->inodes[number];
+        if (inode == NULL || inode == synced || !inode->directory) continue;
+        for (size_t i = 0; i < inode->changes.count; i++) {
+            struct change *change = inode->changes.all[i];
+            if (!change->paired || change->moment != half->moment) continue;
+            entries_apply(&inode->durable_names, change);
+            memmove(&inode->changes.all[i], &inode->changes.all[i + 1], (--inode->changes.count - i) * sizeof change);
+            if (--change->refs == 0) free(change);
+            return;
+        }
+    }
+}
+
 static int crash_dir_open(const struct lqi_io *io, int parent, const char *name, int *dir_out)
 {
     struct io_crash *machine = enter(io);
@@ -600,6 +631,8 @@ static int crash_dir_sync(const struct lqi_io *io, int dir)
     bool changed = false;
     if (!error) {
         changed = inode->changes.count > 0;
+        for (size_t i = 0; i < inode->changes.count; i++)
+            if (inode->changes.all[i]->paired) sync_other_half(machine, inode, inode->changes.all[i]);
         changes_drop(&inode->changes);
         free(inode->durable_names.all);
         inode->durable_names = entries_copy(&inode->names);
@@ -781,20 +814,37 @@ static int crash_rename(const struct lqi_io *io, int parent, const char *from, c
     uint32_t dir = 0, other = 0;
     int error = walk(machine, parent, from, &dir, old);
     if (!error) error = walk(machine, parent, to, &other, new);
-    if (!error && dir != other) error = EXDEV;
     if (!error) {
         struct entry *entry = entry_find(&machine->inodes[dir]->names, old);
-        struct entry *there = entry_find(&machine->inodes[dir]->names, new);
+        struct entry *there = entry_find(&machine->inodes[other]->names, new);
         if (entry == NULL) error = ENOENT;
         else if (machine->inodes[entry->inode]->directory) error = EINVAL;
         else if (there && !replace) error = EEXIST;
         else if (there && machine->inodes[there->inode]->directory) error = EISDIR;
         else if (there != entry) {
             if (there) machine->inodes[there->inode]->links = 0;
-            name_change(machine, dir, RENAME, old, new, entry->inode);
+            if (dir == other) name_change(machine, dir, RENAME, old, new, entry->inode);
+            else name_change_in_both(machine, dir, UNLINK, old, entry->inode, other, new, entry->inode);
         }
     }
     return leave(machine, IO_RENAME, error, true);
+}
+
+static int crash_swap(const struct lqi_io *io, int parent, const char *a, const char *b)
+{
+    struct io_crash *machine = enter(io);
+    char names[2][NAME];
+    uint32_t dirs[2] = {0, 0}, inodes[2] = {0, 0};
+    int error = walk(machine, parent, a, &dirs[0], names[0]);
+    if (!error) error = walk(machine, parent, b, &dirs[1], names[1]);
+    for (int i = 0; i < 2 && !error; i++) {
+        struct entry *entry = entry_find(&machine->inodes[dirs[i]]->names, names[i]);
+        if (entry) inodes[i] = entry->inode;
+        if (entry == NULL) error = ENOENT;
+        else if (machine->inodes[entry->inode]->directory || dirs[0] == dirs[1]) error = EINVAL; /* nobody asks for that */
+    }
+    if (!error) name_change_in_both(machine, dirs[0], LINK, names[0], inodes[1], dirs[1], names[1], inodes[0]);
+    return leave(machine, IO_SWAP, error, true);
 }
 
 static int crash_unlink(const struct lqi_io *io, int parent, const char *name)
@@ -954,6 +1004,7 @@ static struct io_crash *machine_new(void)
         .allocate = crash_allocate,
         .stat = crash_stat,
         .rename = crash_rename,
+        .swap = crash_swap,
         .unlink = crash_unlink,
         .lock = crash_lock,
         .unlock = crash_unlock,
@@ -1083,6 +1134,11 @@ struct outage {
     uint32_t unit;
     io_crash_keep *keep;
     void *context;
+    struct {
+        uint64_t moment;
+        bool kept;
+    } paired[256]; /* what was said of the first half of a pair */
+    size_t paired_count;
 };
 
 static bool keeps(const struct outage *outage, enum io_crash_change_kind kind, uint64_t moment, uint32_t inode,
@@ -1090,6 +1146,19 @@ static bool keeps(const struct outage *outage, enum io_crash_change_kind kind, u
 {
     struct io_crash_change change = {kind, moment, inode, offset, size};
     return outage->keep(outage->context, &change);
+}
+
+static bool keeps_name(struct outage *outage, const struct change *change, uint32_t number)
+{
+    for (size_t i = 0; change->paired && i < outage->paired_count; i++)
+        if (outage->paired[i].moment == change->moment) return outage->paired[i].kept;
+    bool kept = keeps(outage, IO_CRASH_NAME, change->moment, number, 0, 0);
+    if (change->paired) {
+        if (outage->paired_count == sizeof outage->paired / sizeof *outage->paired) abort();
+        outage->paired[outage->paired_count].moment = change->moment;
+        outage->paired[outage->paired_count++].kept = kept;
+    }
+    return kept;
 }
 
 /* A file that was written: each unit of each write is there or not. */
@@ -1140,7 +1209,7 @@ static struct content crash_mapped(const struct outage *outage, uint32_t number,
     return content;
 }
 
-static void crash_directory(const struct outage *outage, uint32_t number, const struct inode *from)
+static void crash_directory(struct outage *outage, uint32_t number, const struct inode *from)
 {
     struct inode *inode = outage->machine->inodes[number] = must(calloc(1, sizeof *inode));
     inode->directory = true;
@@ -1149,7 +1218,7 @@ static void crash_directory(const struct outage *outage, uint32_t number, const 
     inode->names = entries_copy(&from->durable_names);
     for (size_t i = 0; i < from->changes.count; i++) {
         const struct change *change = from->changes.all[i];
-        if (keeps(outage, IO_CRASH_NAME, change->moment, number, 0, 0)) entries_apply(&inode->names, change);
+        if (keeps_name(outage, change, number)) entries_apply(&inode->names, change);
     }
     inode->durable_names = entries_copy(&inode->names);
 
@@ -1170,7 +1239,7 @@ static void crash_directory(const struct outage *outage, uint32_t number, const 
 
 static struct io_crash *power_loss(const struct io_crash *old, uint32_t unit, io_crash_keep *keep, void *context)
 {
-    struct outage outage = {old, machine_after(old), unit, keep, context};
+    struct outage outage = {.old = old, .machine = machine_after(old), .unit = unit, .keep = keep, .context = context};
     outage.machine->boot++;
     outage.machine->random = old->random + old->moment;
     crash_directory(&outage, 0, old->inodes[0]);

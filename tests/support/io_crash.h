@@ -16,7 +16,8 @@
  * - file sizes: as synced, or any that the file had since then; where it grew by a write, also an end of
  *   one of the written units. What the file grew by and no write reached is zeros.
  * - names: a directory's entries are as they were when it was synced, plus any subset of the changes
- *   since then. A rename is one change: it happened or it did not. Syncing a file does not sync its
+ *   since then. A rename is one change: it happened or it did not; so is one into another directory, or a swap, and
+ *   syncing one of the two directories makes it durable in both. Syncing a file does not sync its
  *   name, and syncing a name does not sync the file.
  * - a mapped file: any subset of its pages as in memory, the others as synced.
  *

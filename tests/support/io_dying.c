@@ -31,6 +31,7 @@ static bool due(void)
         return error;                                             \
     }
 
+DYING(dir_make, (const struct lqi_io *io, int parent, const char *name, uint32_t mode), (io, parent, name, mode))
 DYING(dir_sync, (const struct lqi_io *io, int dir), (io, dir))
 DYING(open, (const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out),
       (io, dir, name, flags, mode, fd_out))
@@ -39,6 +40,7 @@ DYING(sync, (const struct lqi_io *io, int fd), (io, fd))
 DYING(truncate, (const struct lqi_io *io, int fd, uint64_t size), (io, fd, size))
 DYING(allocate, (const struct lqi_io *io, int fd, uint64_t size), (io, fd, size))
 DYING(rename, (const struct lqi_io *io, int dir, const char *from, const char *to, bool replace), (io, dir, from, to, replace))
+DYING(swap, (const struct lqi_io *io, int dir, const char *a, const char *b), (io, dir, a, b))
 DYING(unlink, (const struct lqi_io *io, int dir, const char *name), (io, dir, name))
 DYING(lock, (const struct lqi_io *io, int fd, uint64_t byte), (io, fd, byte))
 DYING(unlock, (const struct lqi_io *io, int fd, uint64_t byte), (io, fd, byte))
@@ -48,6 +50,7 @@ DYING(map, (const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_
 struct lqi_io io_dying(void)
 {
     struct lqi_io io = lqi_io_posix;
+    io.dir_make = dying_dir_make;
     io.dir_sync = dying_dir_sync;
     io.open = dying_open;
     io.write = dying_write;
@@ -55,6 +58,7 @@ struct lqi_io io_dying(void)
     io.truncate = dying_truncate;
     io.allocate = dying_allocate;
     io.rename = dying_rename;
+    io.swap = dying_swap;
     io.unlink = dying_unlink;
     io.lock = dying_lock;
     io.unlock = dying_unlock;

@@ -8,7 +8,7 @@
 
 const char *const io_kind_names[IO_KINDS] = {
     "dir_open", "dir_make", "dir_list", "dir_sync", "dir_shared", "open",   "read",   "write", "sync",    "truncate",
-    "allocate", "stat",     "rename",   "unlink",   "lock",       "unlock", "locked", "map",   "boot_id", "random",
+    "allocate", "stat",     "rename",   "swap",     "unlink",     "lock",   "unlock", "locked", "map",   "boot_id", "random",
 };
 
 /* Bytes that a write since the last good sync of the file has replaced. */
@@ -202,6 +202,13 @@ static int fault_rename(const struct lqi_io *io, int dir, const char *from, cons
     return error ? error : fault->under->rename(fault->under, dir, from, to, replace);
 }
 
+static int fault_swap(const struct lqi_io *io, int dir, const char *a, const char *b)
+{
+    struct io_fault *fault = fault_of(io);
+    int error = count(fault, IO_SWAP);
+    return error ? error : fault->under->swap(fault->under, dir, a, b);
+}
+
 static int fault_unlink(const struct lqi_io *io, int dir, const char *name)
 {
     struct io_fault *fault = fault_of(io);
@@ -283,6 +290,7 @@ void io_fault_init(struct io_fault *fault, const struct lqi_io *under)
             .allocate = fault_allocate,
             .stat = fault_stat,
             .rename = fault_rename,
+            .swap = fault_swap,
             .unlink = fault_unlink,
             .lock = fault_lock,
             .unlock = fault_unlock,

@@ -1,0 +1,163 @@
+/* Out of the way, under a name that tells when and what. */
+#include "aside.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define NEW LQI_ASIDE_NAME "/new"
+#define TRIES 1000
+#define NAME_ROOM 200 /* of a stranger's name: with the time and a number it must fit into the 255 of a file's name */
+
+/* ---- open, close -------------------------------------------------------- */
+
+static int make_dir(const struct lqi_aside *aside, const char *path, uint32_t mode)
+{
+    int error = aside->io->dir_make(aside->io, aside->queue_dir, path, mode | (mode & 0444) >> 2);
+    return error && error != EEXIST ? lqi_fail_errno(error, "make directory", path, -1) : LQ_OK;
+}
+
+static int open_dir(const struct lqi_aside *aside, int parent, const char *name, int *dir_out)
+{
+    int error = aside->io->dir_open(aside->io, parent, name, dir_out);
+    return error ? lqi_fail_errno(error, "open directory", name, -1) : LQ_OK;
+}
+
+static int sync_dir(const struct lqi_aside *aside, int dir, const char *shown)
+{
+    int error = aside->io->dir_sync(aside->io, dir);
+    return error ? lqi_fail_errno(error, "sync directory", shown, -1) : LQ_OK;
+}
+
+/* The directory that `path` is in. */
+static int sync_place(const struct lqi_aside *aside, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char name[LQI_ASIDE_PATH_SIZE];
+    int dir = -1;
+
+    if (!slash) return sync_dir(aside, aside->queue_dir, "of the queue");
+    snprintf(name, sizeof name, "%.*s", (int)(slash - path), path);
+    int err = open_dir(aside, aside->queue_dir, name, &dir);
+    if (!err) err = sync_dir(aside, dir, name);
+    aside->io->close(aside->io, dir);
+    return err;
+}
+
+static void format_when(char when[32], int64_t when_us)
+{
+    time_t seconds = (time_t)(when_us / 1000000);
+    struct tm tm = {0};
+    char text[24] = "";
+
+    gmtime_r(&seconds, &tm);
+    strftime(text, sizeof text, "%Y%m%dT%H%M%S", &tm);
+    snprintf(when, 32, "%.15s.%06dZ", text, (int)(when_us % 1000000));
+}
+
+/* Renames to WHEN-WHAT in aside/, or WHEN-WHAT.2 and so on where that is taken. */
+static int file_away(struct lqi_aside *aside, const char *from, const char *what)
+{
+    int error = EEXIST;
+
+    for (int number = 1; error == EEXIST && number <= TRIES; number++) {
+        char suffix[16] = "";
+        if (number > 1) snprintf(suffix, sizeof suffix, ".%d", number);
+        snprintf(aside->last, sizeof aside->last, LQI_ASIDE_NAME "/%s-%.*s%s", aside->when, NAME_ROOM, what, suffix);
+        for (char *c = aside->last + strlen(LQI_ASIDE_NAME) + 1; *c; c++)
+            if (*c == '/') *c = '-';
+        error = aside->io->rename(aside->io, aside->queue_dir, from, aside->last, false);
+    }
+    return error ? lqi_fail_errno(error, "set aside", from, -1) : LQ_OK;
+}
+
+static int note_first(void *context, const char *name)
+{
+    snprintf(context, LQI_ASIDE_PATH_SIZE, "%s", name);
+    return 1;
+}
+
+/* Something in aside/new: an earlier repair ended there. */
+static int file_leftovers_away(struct lqi_aside *aside)
+{
+    for (;;) {
+        char name[LQI_ASIDE_PATH_SIZE] = "", path[LQI_ASIDE_PATH_SIZE + 16], what[LQI_ASIDE_PATH_SIZE + 16];
+        int error = aside->io->dir_list(aside->io, aside->new_dir, note_first, name);
+        if (error) return lqi_fail_errno(error, "list", NEW, -1);
+        if (!name[0]) return LQ_OK;
+        snprintf(path, sizeof path, NEW "/%s", name);
+        snprintf(what, sizeof what, "unfinished-%s", name);
+        int err = file_away(aside, path, what);
+        if (!err) err = sync_dir(aside, aside->new_dir, NEW);
+        if (!err) err = sync_dir(aside, aside->dir, LQI_ASIDE_NAME);
+        if (err) return err;
+    }
+}
+
+int lqi_aside_open(struct lqi_aside *aside, const struct lqi_io *io, int queue_dir, uint32_t mode, int64_t when_us)
+{
+    *aside = (struct lqi_aside)LQI_ASIDE_NONE;
+    aside->io = io;
+    aside->queue_dir = queue_dir;
+    format_when(aside->when, when_us);
+
+    int err = make_dir(aside, LQI_ASIDE_NAME, mode);
+    if (!err) err = make_dir(aside, NEW, mode);
+    if (!err) err = open_dir(aside, queue_dir, LQI_ASIDE_NAME, &aside->dir);
+    if (!err) err = open_dir(aside, aside->dir, "new", &aside->new_dir);
+    if (!err) err = sync_dir(aside, aside->dir, LQI_ASIDE_NAME);
+    if (!err) err = sync_dir(aside, queue_dir, "of the queue");
+    if (!err) err = file_leftovers_away(aside);
+    if (err) lqi_aside_close(aside);
+    return err;
+}
+
+void lqi_aside_close(struct lqi_aside *aside)
+{
+    if (!aside->io) return;
+    aside->io->close(aside->io, aside->new_dir);
+    aside->io->close(aside->io, aside->dir);
+    aside->new_dir = aside->dir = -1;
+}
+
+/* ---- moving ------------------------------------------------------------- */
+
+int lqi_aside_take(struct lqi_aside *aside, const char *path)
+{
+    int err = file_away(aside, path, path);
+    if (!err) err = sync_place(aside, path);
+    return err ? err : sync_dir(aside, aside->dir, LQI_ASIDE_NAME);
+}
+
+int lqi_aside_replace(struct lqi_aside *aside, const char *name, const char *path)
+{
+    char made[LQI_ASIDE_PATH_SIZE + 16];
+
+    snprintf(made, sizeof made, NEW "/%s", name);
+    /* The name first: or it might, made late, take the place of what the swap has put there. */
+    int err = sync_dir(aside, aside->new_dir, NEW);
+    if (err) return err;
+    int error = aside->io->swap(aside->io, aside->queue_dir, made, path);
+    if (error == EOPNOTSUPP)
+        return lqi_fail(LQ_EUNSUPPORTED, "this file system cannot swap two names: repair a copy of the queue on another one");
+    if (error) return lqi_fail_errno(error, "swap with its replacement", path, -1);
+    err = sync_place(aside, path);
+    if (!err) err = sync_dir(aside, aside->new_dir, NEW);
+    if (!err) err = file_away(aside, made, path);
+    if (!err) err = sync_dir(aside, aside->new_dir, NEW);
+    return err ? err : sync_dir(aside, aside->dir, LQI_ASIDE_NAME);
+}
+
+int lqi_aside_place(struct lqi_aside *aside, const char *name, const char *path)
+{
+    char made[LQI_ASIDE_PATH_SIZE + 16];
+
+    snprintf(made, sizeof made, NEW "/%s", name);
+    int err = sync_dir(aside, aside->new_dir, NEW);
+    if (err) return err;
+    int error = aside->io->rename(aside->io, aside->queue_dir, made, path, false);
+    if (error) return lqi_fail_errno(error, "put in its place", path, -1);
+    err = sync_place(aside, path);
+    return err ? err : sync_dir(aside, aside->new_dir, NEW);
+}
