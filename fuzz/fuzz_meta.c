@@ -49,11 +49,15 @@ static void look(uint8_t *bytes, size_t size)
     CHECK(meta.created_us == meta_again.created_us && memcmp(meta.uuid, meta_again.uuid, 16) == 0);
     CHECK(lqi_trim_decode(again, sizeof again, meta.uuid, &found) == (trim.sequence ? LQ_OK : LQ_ECORRUPT));
     CHECK(memcmp(&found, &trim, sizeof trim) == 0);
+    if (trim.sequence) {
+        CHECK(trim.first_id >= 1 && trim.first_id <= trim.next_id && trim.next_id < LQI_ID_END);
+        CHECK(trim.position % 8 == 0 && trim.position <= LQI_POSITION_END && trim.position <= trim.synced && trim.synced < LQI_ID_END);
+    }
 
     /* A new slot counts, and the one that counted is untouched. */
     later = trim;
-    if (!trim.sequence) later.first_id = 1;
-    if (trim.sequence == UINT64_MAX) goto done;
+    if (!trim.sequence) later.first_id = later.next_id = 1;
+    if (trim.sequence == LQI_ID_END - 1) goto done;
     CHECK(lqi_trim_store(&file, meta.uuid, &later) == LQ_OK && later.sequence == trim.sequence + 1);
     CHECK(lqi_trim_load(&file, meta.uuid, &found) == LQ_OK && memcmp(&found, &later, sizeof later) == 0);
     memset(bytes + SLOTS_AT + later.sequence % 2 * SLOT, 0xee, SLOT);

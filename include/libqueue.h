@@ -175,7 +175,7 @@ enum {
     LQ_ETOOBIG = -14,     /* the message is larger than the queue takes */
     LQ_ENAME = -15,       /* not a name: 1 to 100 of [A-Za-z0-9._-], not starting with . or - */
     LQ_EREADONLY = -16,   /* the handle was opened to read only, or the file system is */
-    LQ_ELIMIT = -17,      /* no descriptors left, or too many handles, consumers or members */
+    LQ_ELIMIT = -17,      /* no descriptors left; too many handles, consumers or members; or no ids (they end below 2^63) */
     LQ_EBUSY = -18,       /* a process that was stopped holds a lock, or live handles use other working memory */
     LQ_EMISMATCH = -19,   /* an option differs from what the queue or consumer was made with */
     LQ_EUNSUPPORTED = -20 /* this file system or kernel cannot do it */

@@ -23,6 +23,11 @@ static inline void lqi_put16(uint8_t *p, uint16_t v) { v = LQI_SWAP16(v); memcpy
 static inline void lqi_put32(uint8_t *p, uint32_t v) { v = LQI_SWAP32(v); memcpy(p, &v, sizeof v); }
 static inline void lqi_put64(uint8_t *p, uint64_t v) { v = LQI_SWAP64(v); memcpy(p, &v, sizeof v); }
 
+/* Where things end: ids are below the first of these, the records that are appended end at or before the second. A
+ * thousand million messages a second, of 4 GB each: no queue comes near in a century. But a file may say so. */
+#define LQI_ID_END ((uint64_t)1 << 63)
+#define LQI_POSITION_END ((uint64_t)1 << 62)
+
 /* `to` is a power of two. */
 static inline uint64_t lqi_round_up(uint64_t value, uint64_t to) { return (value + to - 1) & ~(to - 1); }
 

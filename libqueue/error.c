@@ -32,7 +32,7 @@ static const struct {
     {LQ_ETOOBIG, "LQ_ETOOBIG", "the message is too large"},
     {LQ_ENAME, "LQ_ENAME", "not a valid name"},
     {LQ_EREADONLY, "LQ_EREADONLY", "read only"},
-    {LQ_ELIMIT, "LQ_ELIMIT", "too many open files, handles, consumers or members"},
+    {LQ_ELIMIT, "LQ_ELIMIT", "a limit is reached: of open files, handles, consumers, members or ids"},
     {LQ_EBUSY, "LQ_EBUSY", "in use by another process"},
     {LQ_EMISMATCH, "LQ_EMISMATCH", "an option differs from the stored one"},
     {LQ_EUNSUPPORTED, "LQ_EUNSUPPORTED", "not supported by this file system or kernel"},

@@ -116,6 +116,8 @@ static int next_record(lq_reader *reader)
 
     reader->payload_id = 0;
     for (;;) {
+        /* A record may begin before what we want, after a seek; or claim ids that were given already. */
+        uint64_t wanted = lqi_max64(reader->skip_to, scan->next_id);
         int err = scan_next(reader);
         if (err == LQI_HOLE && (scan->hole.trimmed || deleted_meanwhile(reader))) continue;
         if (err == LQI_HOLE) {
@@ -126,8 +128,8 @@ static int next_record(lq_reader *reader)
         if (!lqi_payload_open(&reader->payload, scan->payload, scan->payload_size, scan->record.count, scan->record.flags))
             return lqi_fail(LQ_ECORRUPT, "a record changed while it was read");
         reader->payload_id = scan->record.first_id;
-        if (reader->skip_to > reader->payload_id)
-            lqi_payload_skip_to(&reader->payload, (uint32_t)lqi_min64(reader->skip_to - reader->payload_id, scan->record.count));
+        if (wanted > reader->payload_id)
+            lqi_payload_skip_to(&reader->payload, (uint32_t)lqi_min64(wanted - reader->payload_id, scan->record.count));
         if (reader->payload.index < reader->payload.count) return LQ_OK;
     }
 }

@@ -232,6 +232,14 @@ static int over_size_max(struct lqi_log *log, const struct lqi_tail *tail, const
                     tail->end - first, bytes, log->options.size_max);
 }
 
+/* Nothing that is framed may fail to verify: see lqi_record_decode(). */
+static int over_the_end(const struct lqi_tail *tail, const struct lqi_append *append)
+{
+    if (tail->next_id < LQI_ID_END - append->count && tail->end <= LQI_POSITION_END - lqi_record_span(append->size)) return LQ_OK;
+    return lqi_fail(LQ_ELIMIT, "the log is at its end: the next message would be %" PRIu64 ", at position %" PRIu64, tail->next_id,
+                    tail->end);
+}
+
 /* Takes the append lock when there is room for the record. */
 static int lock_with_room(struct lqi_log *log, const struct lqi_append *append, struct lqi_tail *tail_out)
 {
@@ -239,7 +247,8 @@ static int lock_with_room(struct lqi_log *log, const struct lqi_append *append, 
         int err = lock_append(log);
         if (err) return err;
         *tail_out = *committed(log->state);
-        err = over_size_max(log, tail_out, append);
+        err = over_the_end(tail_out, append);
+        if (!err) err = over_size_max(log, tail_out, append);
         enum missing missing = err ? NOTHING : missing_for(log, tail_out, lqi_record_span(append->size));
         if (!err && missing == NOTHING) return LQ_OK;
         if (missing == NEXT_SPAN) {
@@ -333,7 +342,8 @@ static int append_large(struct lqi_log *log, const struct lqi_append *append, in
     if (err) goto unlock_append;
 
     struct lqi_tail tail = *committed(log->state);
-    err = over_size_max(log, &tail, append);
+    err = over_the_end(&tail, append);
+    if (!err) err = over_size_max(log, &tail, append);
     if (!err) err = lqi_write_up_to(log, tail.end);
     if (!err) err = make_room_in_file(log, &tail, lqi_record_span(append->size));
     if (!err) {

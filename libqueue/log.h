@@ -46,7 +46,7 @@ struct lqi_append {
 
 /* Appends and publishes; in a queue that syncs always it is handed out only once lqi_commit() has
  * made it durable. `*end_out` is the position behind it. Nothing is changed on:
- * LQ_EFULL (over size_max), LQ_ENOSPC, LQ_EPOISONED, LQ_EBUSY, LQ_EIO, LQ_ENOMEM. */
+ * LQ_EFULL (over size_max), LQ_ELIMIT (no ids or positions left), LQ_ENOSPC, LQ_EPOISONED, LQ_EBUSY, LQ_EIO, LQ_ENOMEM. */
 int lqi_append(struct lqi_log *log, const struct lqi_append *append, uint64_t *first_id_out, uint64_t *end_out);
 
 /* Appends a mark, unless one is the last record: all before it is durable. */

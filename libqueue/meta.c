@@ -13,7 +13,6 @@
 #define COPY_SIZE 512u
 #define SLOTS_AT 1024u
 #define SLOT_SIZE 512u
-#define ID_END ((uint64_t)1 << 63)
 
 static const struct lqi_stamp stamp = {"LQmeta\r\n", LQI_META_VERSION, COPY_SIZE};
 
@@ -190,8 +189,11 @@ static bool slot_decode(const uint8_t bytes[SLOT_SIZE], unsigned slot, const uin
     };
 
     if (lqi_get64(bytes + 504) != lqi_checksum_at(bytes, 504, lqi_get64(uuid))) return false;
-    if (trim.sequence == 0 || trim.sequence % 2 != slot) return false;
-    if (trim.first_id == 0 || trim.first_id >= ID_END || trim.position % 8 != 0) return false;
+    if (trim.sequence == 0 || trim.sequence % 2 != slot || trim.sequence >= LQI_ID_END) return false;
+    /* What was given up was durable before. */
+    if (trim.first_id == 0 || trim.first_id > trim.next_id || trim.next_id >= LQI_ID_END) return false;
+    if (trim.position % 8 != 0 || trim.position > LQI_POSITION_END) return false;
+    if (trim.position > trim.synced || trim.synced >= LQI_ID_END) return false;
     *trim_out = trim;
     return true;
 }
@@ -228,7 +230,8 @@ int lqi_trim_store(const struct lqi_file *file, const uint8_t uuid[16], struct l
     struct lqi_trim next = *trim;
     uint8_t bytes[SLOT_SIZE];
 
-    assert(trim->first_id >= 1 && trim->position % 8 == 0);
+    assert(trim->first_id >= 1 && trim->first_id <= trim->next_id);
+    assert(trim->position % 8 == 0 && trim->position <= trim->synced);
     next.sequence++;
     slot_encode(bytes, uuid, &next);
     /* The other slot stays as it is until this one is durable. */

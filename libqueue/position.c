@@ -13,7 +13,7 @@
 #define COPY_SIZE 512u
 #define WINDOW_MIN 64u
 #define WINDOW_MAX 16777216u
-#define ID_END ((uint64_t)1 << 63)
+#define SEQUENCE_END ((uint64_t)1 << 62) /* twice that must fit: see struct lqi_position_sides */
 #define WORDS LQI_POSITION_BLOCK_WORDS
 #define BATCH 16u /* blocks read or written in one call */
 
@@ -114,8 +114,9 @@ static void entry_encode(uint8_t bytes[LQI_POSITION_ENTRY], const struct lqi_pos
 
 static bool entry_makes_sense(const struct lqi_position_entry *entry, uint32_t window)
 {
-    return entry->sequence != 0 && entry->delivered < ID_END && entry->floor <= entry->delivered &&
-           entry->delivered - entry->floor <= window;
+    return entry->sequence != 0 && entry->sequence < SEQUENCE_END && entry->delivered < LQI_ID_END &&
+           entry->floor <= entry->delivered && entry->delivered - entry->floor <= window && entry->durable < LQI_ID_END &&
+           entry->durable_id < LQI_ID_END - 1;
 }
 
 static bool entry_decode(const uint8_t bytes[LQI_POSITION_ENTRY], size_t slot, const struct lqi_position *position,

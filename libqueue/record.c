@@ -14,7 +14,6 @@
 
 #define NO_IDEA UINT32_MAX /* of `back` */
 #define KNOWN_FLAGS (LQI_RECORD_LONE | LQI_RECORD_PACKED)
-#define ID_END ((uint64_t)1 << 63)
 
 /* Position, salt and size choose the seed: what was framed for another place in this
  * segment, or for any place in another one, does not verify. The 32 bytes hashed are four
@@ -50,13 +49,13 @@ static bool agrees(const struct lqi_record *record)
     if (record->size > LQI_PAYLOAD_MAX) return false;
     switch (record->kind) {
     case LQI_RECORD_MESSAGES:
-        if (record->count == 0 || record->first_id == 0 || record->first_id >= ID_END - record->count) return false;
+        if (record->count == 0 || record->first_id == 0 || record->first_id >= LQI_ID_END - record->count) return false;
         return !(record->flags & LQI_RECORD_LONE) || record->count == 1;
     case LQI_RECORD_MARK:
-        return record->size == 0 && record->count == 0 && record->first_id >= 1 && record->first_id < ID_END;
+        return record->size == 0 && record->count == 0 && record->first_id >= 1 && record->first_id < LQI_ID_END;
     case LQI_RECORD_HOLE:
         return record->count == 0 && record->flags == 0 && record->first_id >= 1 && record->first_id <= record->payload_check &&
-               record->payload_check < ID_END;
+               record->payload_check < LQI_ID_END;
     default:
         return record->kind != 0;
     }

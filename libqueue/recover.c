@@ -183,6 +183,7 @@ static int unreadable_size(const struct lqi_log *log, uint64_t id, uint64_t *siz
     int err = lqi_file_open(&file, log->io, log->log_dir, name, name, LQI_OPEN_READ, 0);
     if (!err) err = lqi_file_size(&file, size_out);
     lqi_file_close(&file);
+    *size_out = lqi_min64(*size_out, LQI_SEGMENT_FILE_MAX);
     return err == LQ_ENOTQUEUE || err == LQ_ENOTFOUND ? LQ_OK : err;
 }
 
@@ -266,7 +267,9 @@ int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const s
                  struct lqi_found *found)
 {
     struct lqi_log files = *log; /* the same log, looked at without memory */
-    struct lqi_promise all = {lqi_max64(promise->position, trim->synced), lqi_max64(promise->next_id, trim->next_id), 0};
+    /* No log is longer; and what is given up for a promise that lies must leave room for numbers behind it. */
+    struct lqi_promise all = {lqi_min64(lqi_max64(promise->position, trim->synced), LQI_POSITION_END),
+                              lqi_max64(promise->next_id, trim->next_id), 0};
     uint64_t *ids;
     size_t count;
 
@@ -286,6 +289,8 @@ int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const s
         give_up_end(found, found->end, &all);
     }
     free(ids);
+    /* What was given up is not given again, whatever is left of the log behind it; and where ids end, they end. */
+    found->next_id = lqi_min64(lqi_max64(found->next_id, found->first_id), LQI_ID_END - 1);
     return err;
 }
 

@@ -42,6 +42,13 @@ static bool may_go(const struct decision *decision, uint64_t position, const str
     return decision->drop && over;
 }
 
+/* A header that verifies may still lie: deletion goes by those that fit into what is durable, in order. */
+static bool fits(const struct lqi_log_state *state, uint64_t position, const struct lqi_segment_head *next)
+{
+    return next->position >= position && next->position <= atomic_load(&state->synced) &&
+           next->first_id <= atomic_load(&state->synced_id) + 1;
+}
+
 /* How many of the oldest may go; `first_out` is the header of the one that stays. */
 static size_t count_that_go(const struct decision *decision, const uint64_t *ids, size_t count, struct lqi_segment_head *first_out)
 {
@@ -51,7 +58,7 @@ static size_t count_that_go(const struct decision *decision, const uint64_t *ids
     size_t gone = 0;
 
     while (gone + 1 < count && lqi_segment_open(&next, log->io, log->log_dir, ids[gone + 1], log->uuid, false) == LQ_OK) {
-        bool go = may_go(decision, position, &next.head);
+        bool go = fits(log->state, position, &next.head) && may_go(decision, position, &next.head);
         position = next.head.position;
         if (go) *first_out = next.head;
         lqi_segment_close(&next);

@@ -250,7 +250,7 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
 
     /* Where the ring begins, it is asked and not the file, which may have lost what a failed sync dropped. */
     uint64_t ring_at = ring || !scan->log->state || scan->avoid_ring ? UINT64_MAX : lqi_round_up(lqi_ring_oldest(&scan->log->ring), 8);
-    while (!found && scan->position + 8 <= end) {
+    while (!found && scan->position + 8 < end) { /* where nothing but the end is left, no header begins */
         scan->position += 8;
         if (scan->position >= ring_at) {
             lqi_scan_forget_buffer(scan);
@@ -275,7 +275,8 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
         scan->avoid_ring = scan->refreshed = false;
         return LQ_EMPTY;
     }
-    if (!found && !ring && scan->segment.sealed && end == scan->segment_end) id = scan->segment.end.next_id;
+    if (!found && !ring && scan->segment.sealed && end == scan->segment_end)
+        id = lqi_min64(scan->segment.end.next_id, lqi_scan_next_file(scan)); /* more than one witness: it may hide all that follows */
     scan->position = bad;
     if (!found && scan->to_the_end) {
         lqi_scan_forget_buffer(scan);

@@ -84,6 +84,18 @@ static size_t last_not_above(const uint64_t *ids, size_t count, uint64_t id)
     return low; /* 0: all are above; else the index + 1 */
 }
 
+uint64_t lqi_scan_next_file(struct lqi_scan *scan)
+{
+    uint64_t *ids, id = UINT64_MAX;
+    size_t count;
+
+    if (lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL)) return id;
+    size_t place = last_not_above(ids, count, scan->segment.head.first_id);
+    if (place < count) id = ids[place];
+    free(ids);
+    return id;
+}
+
 /* A file that is none of ours may have the name of a message in the middle of a good segment: that one goes on
  * beyond it. */
 static bool use_covering(struct lqi_scan *scan, const uint64_t *ids, size_t index)
@@ -100,6 +112,34 @@ static bool use_covering(struct lqi_scan *scan, const uint64_t *ids, size_t inde
     return false;
 }
 
+/* The segment number `index` of the list is damaged: a hole, in its name. */
+static int step_over_damaged(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit, const char *reason)
+{
+    int result = step_over(scan, ids, count, index, limit, reason);
+    char name[LQI_SEGMENT_NAME_SIZE];
+    lqi_segment_name(name, ids[index]);
+    snprintf(scan->hole.file, sizeof scan->hole.file, "log/%s", name);
+    scan->hole.offset = 0;
+    if (result == LQI_HOLE) lqi_scan_tell(&scan->hole);
+    return result;
+}
+
+/* The open segment begins behind the present position: then something is missing between, or its header lies and would
+ * have all that follows passed over. The one behind it knows. */
+static bool begins_too_late(const struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit)
+{
+    uint64_t begin = scan->segment.head.position;
+    struct lqi_segment next;
+
+    if (begin > limit) return true;
+    for (index++; index < count; index++) {
+        if (lqi_segment_open(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid, false)) continue;
+        lqi_segment_close(&next);
+        return next.head.position < begin;
+    }
+    return false;
+}
+
 static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count, uint64_t limit)
 {
     size_t place = last_not_above(ids, count, scan->next_id);
@@ -112,15 +152,11 @@ static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count
         char reason[sizeof scan->hole.text];
         snprintf(reason, sizeof reason, "%s", lq_error_text());
         if (use_covering(scan, ids, index)) return LQ_OK;
-        int result = step_over(scan, ids, count, index, limit, reason);
-        char name[LQI_SEGMENT_NAME_SIZE];
-        lqi_segment_name(name, ids[index]);
-        snprintf(scan->hole.file, sizeof scan->hole.file, "log/%s", name);
-        scan->hole.offset = 0;
-        if (result == LQI_HOLE) lqi_scan_tell(&scan->hole);
-        return result;
+        return step_over_damaged(scan, ids, count, index, limit, reason);
     }
     if (err) return err;
+    if (scan->position < scan->segment.head.position && begins_too_late(scan, ids, count, index, limit))
+        return step_over_damaged(scan, ids, count, index, limit, "the header says that it begins behind what follows it");
     end_by_next(scan, ids, count, index);
     if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
     if (scan->position >= scan->segment_end) return step_over(scan, ids, count, index, limit, NULL);

@@ -8,9 +8,9 @@
 
 #include "bytes.h"
 #include "checksum.h"
+#include "record.h"
 #include "stamp.h"
 
-#define ID_END ((uint64_t)1 << 63)
 #define NAME_DIGITS 20
 
 static const struct lqi_stamp stamp = {"LQseg\r\n\0", LQI_SEGMENT_VERSION, LQI_SEGMENT_HEADER_COPY};
@@ -30,7 +30,7 @@ bool lqi_segment_name_parse(const char *name, uint64_t *first_id_out)
     for (int i = 0; i < NAME_DIGITS; i++) {
         if (name[i] < '0' || name[i] > '9') return false;
         uint64_t digit = (uint64_t)(name[i] - '0');
-        if (id > (ID_END - 1 - digit) / 10) return false;
+        if (id > (LQI_ID_END - 1 - digit) / 10) return false;
         id = id * 10 + digit;
     }
     if (id == 0 || strcmp(name + NAME_DIGITS, ".seg") != 0) return false;
@@ -67,9 +67,9 @@ int lqi_segment_head_decode(const uint8_t *bytes, size_t size, const char *name,
     head.salt = lqi_get64(copy + 56);
     head.created_us = (int64_t)lqi_get64(copy + 64);
     head.durable = lqi_get64(copy + 72);
-    if (head.first_id == 0 || head.first_id >= ID_END)
+    if (head.first_id == 0 || head.first_id >= LQI_ID_END)
         return lqi_fail(LQ_ECORRUPT, "%s at byte %td: no id: %" PRIu64, name, copy - bytes + 40, head.first_id);
-    if (head.position % 8 != 0 || head.position >= ID_END || head.durable > head.position)
+    if (head.position % 8 != 0 || head.position > LQI_POSITION_END || head.durable > head.position)
         return lqi_fail(LQ_ECORRUPT, "%s at byte %td: positions make no sense: %" PRIu64 ", durable %" PRIu64, name,
                         copy - bytes + 48, head.position, head.durable);
 
@@ -131,7 +131,7 @@ bool lqi_segment_end_decode(const uint8_t bytes[LQI_SEGMENT_TRAILER], uint64_t f
         .salt = lqi_get64(bytes + 48),
         .index_check = lqi_get64(bytes + 56),
     };
-    if (end.salt != head->salt || end.next_id < head->first_id || end.next_id > ID_END) return false;
+    if (end.salt != head->salt || end.next_id < head->first_id || end.next_id >= LQI_ID_END) return false;
     if (!end_fits(&end, head, file_size)) return false;
     *end_out = end;
     return true;
@@ -208,6 +208,11 @@ int lqi_segment_open(struct lqi_segment *segment, const struct lqi_io *io, int l
                        segment->file_size);
         goto done;
     }
+    /* Sparse, it costs nothing to make, and all the time there is to read. */
+    if (segment->file_size > LQI_SEGMENT_FILE_MAX) {
+        err = lqi_fail(LQ_ECORRUPT, "%s at byte %" PRIu64 ": the file goes on, no segment is so long", shown, LQI_SEGMENT_FILE_MAX);
+        goto done;
+    }
     err = read_end(segment);
 
 done:
@@ -262,13 +267,29 @@ static bool starts_before(const struct lqi_index_entry *entry, const struct want
     return wanted->by_time ? entry->time_us < wanted->time_us : entry->first_id <= wanted->id;
 }
 
+/* Does the record that the entry speaks of begin there? An index is a hint; taken for more, one that lies would have
+ * good messages called lost. */
+static int is_record(const struct lqi_segment *segment, const struct lqi_index_entry *entry, bool *is_out)
+{
+    uint8_t bytes[LQI_RECORD_HEADER];
+    struct lqi_record record;
+    size_t got;
+
+    int err = lqi_file_read(&segment->file, lqi_segment_offset(&segment->head, entry->position), bytes, sizeof bytes, &got);
+    if (err) return err;
+    *is_out = got == sizeof bytes && lqi_record_decode(bytes, entry->position, segment->head.salt, &record) &&
+              record.first_id == entry->first_id && record.time_us == entry->time_us;
+    return LQ_OK;
+}
+
 static int find(const struct lqi_segment *segment, const struct wanted *wanted, struct lqi_index_entry *entry_out,
                 bool *damaged_out)
 {
     const struct lqi_segment_head *head = &segment->head;
-    struct lqi_index_entry best = {head->first_id, head->created_us, head->position}, entry;
+    const struct lqi_index_entry start = {head->first_id, head->created_us, head->position};
+    struct lqi_index_entry best = start, entry;
     uint32_t low = 0, high = segment->sealed ? segment->end.index_count : 0;
-    bool damaged = false;
+    bool damaged = false, confirmed = true;
     uint8_t *index;
 
     int err = read_index(segment, &index, &damaged);
@@ -280,7 +301,7 @@ static int find(const struct lqi_segment *segment, const struct wanted *wanted, 
             entry.first_id < head->first_id) {
             /* It verifies and yet points out of the segment: somebody made it so. */
             damaged = true;
-            best = (struct lqi_index_entry){head->first_id, head->created_us, head->position};
+            best = start;
             break;
         }
         if (starts_before(&entry, wanted)) {
@@ -291,7 +312,11 @@ static int find(const struct lqi_segment *segment, const struct wanted *wanted, 
         }
     }
     free(index);
-    *entry_out = best;
+    if (best.position != head->position) {
+        err = is_record(segment, &best, &confirmed);
+        if (err) return err;
+    }
+    *entry_out = confirmed ? best : start;
     if (damaged_out) *damaged_out = damaged;
     return LQ_OK;
 }

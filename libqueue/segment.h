@@ -42,6 +42,7 @@
 #define LQI_SEGMENT_TRAILER 128
 #define LQI_INDEX_ENTRY 24
 #define LQI_SEGMENT_VERSION 1
+#define LQI_SEGMENT_FILE_MAX ((uint64_t)4 << 30) /* segment_size is at most that, and so is what a lone record needs */
 #define LQI_SEGMENT_NAME_SIZE 32 /* of "00000000000000000001.seg" and its 0 */
 
 struct lqi_segment_head {
@@ -102,7 +103,8 @@ void lqi_segment_close(struct lqi_segment *segment); /* fine when nothing is ope
 
 /* The newest index entry with first_id <= id (or time_us < time_us: a record before one of the very time
  * may be of that time too), as a place to start scanning; the start of
- * the segment when there is none, it is not sealed, or the index does not verify (then *damaged_out, may be NULL, is true). */
+ * the segment when there is none, it is not sealed, or the index does not verify (then *damaged_out, may be NULL, is true), or
+ * that record is not where the entry says. */
 int lqi_segment_find_id(const struct lqi_segment *segment, uint64_t id, struct lqi_index_entry *entry_out, bool *damaged_out);
 int lqi_segment_find_time(const struct lqi_segment *segment, int64_t time_us, struct lqi_index_entry *entry_out, bool *damaged_out);
 

@@ -81,7 +81,7 @@ static int verify_shared(struct verify *verify)
 /* ---- segments ----------------------------------------------------------- */
 
 /* False: it cannot be read, and nobody has been told. */
-static bool verify_segment(struct verify *verify, uint64_t first_id, bool last)
+static bool verify_segment(struct verify *verify, uint64_t first_id, bool last, uint64_t *end)
 {
     const struct lqi_log *log = &verify->view.log;
     char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
@@ -105,6 +105,9 @@ static bool verify_segment(struct verify *verify, uint64_t first_id, bool last)
         find(verify, LQ_ECORRUPT, shown, segment.file_size, 0, 0, "the trailer is missing or does not verify");
     if (segment.sealed && lqi_segment_find_id(&segment, first_id, &entry, &index_damaged) == LQ_OK && index_damaged)
         find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&segment.head, segment.end.end), 0, 0, "the index does not verify");
+    if (segment.head.position < *end)
+        find(verify, LQ_ECORRUPT, shown, 48, 0, 0, "it begins before the segment before it ends");
+    *end = segment.sealed ? segment.end.end : segment.head.position;
     lqi_segment_close(&segment);
     return true;
 }
@@ -157,8 +160,9 @@ static int verify_segments(struct verify *verify)
     int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
     if (err) return err;
     size_t unreadable = 0;
+    uint64_t end = 0; /* of those so far */
     for (size_t i = 0; i < count; i++)
-        if (!verify_segment(verify, ids[i], i + 1 == count)) ids[unreadable++] = ids[i];
+        if (!verify_segment(verify, ids[i], i + 1 == count, &end)) ids[unreadable++] = ids[i];
     verify->unreadable = ids;
     verify->unreadable_count = unreadable;
     return LQ_OK;
@@ -187,6 +191,17 @@ static void verify_padding(struct verify *verify, const struct lqi_scan *scan)
          "the bytes behind a record are not zero");
 }
 
+/* Does the record claim ids that another one has had? */
+static bool messages_again(struct verify *verify, const struct lqi_scan *scan, uint64_t next_id)
+{
+    const struct lqi_record *record = &scan->record;
+    if (record->first_id >= next_id) return false;
+    find(verify, LQ_ECORRUPT, scan->segment_open && !scan->from_ring ? scan->segment.file.name : LQI_SHARED_NAME,
+         scan->segment_open && !scan->from_ring ? lqi_segment_offset(&scan->segment.head, record->position) : 0, 0, 0,
+         "this record's first ids are those of messages before it");
+    return true;
+}
+
 static int verify_records(struct verify *verify)
 {
     uint64_t limit = lqi_log_visible(&verify->view.log), start;
@@ -197,6 +212,7 @@ static int verify_records(struct verify *verify)
     int err = lqi_scan_seek_id(&scan, 1);
     start = scan.position;
     while (!err) {
+        uint64_t next_id = scan.next_id;
         err = lqi_scan_next(&scan, limit);
         if (err == LQI_HOLE) {
             const struct lqi_hole *hole = &scan.hole;
@@ -206,6 +222,7 @@ static int verify_records(struct verify *verify)
         } else if (!err) {
             verify->result.messages += scan.record.count;
             verify_padding(verify, &scan);
+            if (messages_again(verify, &scan, next_id)) verify->result.messages -= next_id - scan.record.first_id;
         }
     }
     verify->result.bytes = scan.position > start ? scan.position - start : 0;

@@ -560,7 +560,9 @@ static void trims_are_kept_in_turn(void **state)
         size_t got;
 
         trim.first_id = sequence * 100;
+        trim.next_id = trim.first_id + sequence - 2;
         trim.position = sequence * 800;
+        trim.synced = trim.position + 8 * (sequence - 2);
         assert_int_equal(lqi_trim_store(&file, sample.uuid, &trim), LQ_OK);
         assert_int_equal(trim.sequence, sequence);
         assert_int_equal(lqi_trim_load(&file, sample.uuid, &back), LQ_OK);
@@ -656,6 +658,7 @@ static void store(struct io_fault *fault, void *context)
     assert_int_equal(lqi_meta_open(io, *(int *)context, true, &file, &meta, &before), LQ_OK);
     trim = before;
     trim.first_id += 100;
+    trim.next_id += 100;
     file.io = &fault->io;
     int err = lqi_trim_store(&file, sample.uuid, &trim);
     assert_int_equal(err, fault->hits ? LQ_EIO : LQ_OK);

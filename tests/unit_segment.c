@@ -6,11 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "bytes.h"
 #include "checksum.h"
+#include "record.h"
 #include "segment.h"
 #include "support/each_fault.h"
 #include "support/hex.h"
@@ -434,6 +436,16 @@ static void write_file(int dir, const char *name, const uint8_t *bytes, size_t s
 }
 
 /* The file of the sample; free() it. */
+/* An index entry counts only where the record that it speaks of begins. */
+static void put_records(uint8_t *bytes, const struct lqi_index_entry *index, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct lqi_record record = {.position = index[i].position, .first_id = index[i].first_id, .time_us = index[i].time_us, .count = 1,
+                                    .kind = LQI_RECORD_MESSAGES};
+        lqi_record_encode(bytes + lqi_segment_offset(&sample, record.position), &record, SALT);
+    }
+}
+
 static uint8_t *sealed_bytes(const struct lqi_index_entry *index)
 {
     uint8_t *bytes = malloc(SEALED_SIZE);
@@ -442,6 +454,7 @@ static uint8_t *sealed_bytes(const struct lqi_index_entry *index)
     assert_non_null(bytes);
     lqi_segment_head_encode(bytes, &sample);
     memset(bytes + LQI_SEGMENT_HEADER, 0xab, RECORDS_SIZE);
+    put_records(bytes, index3, 3);
     lqi_segment_end_encode(bytes + LQI_SEGMENT_HEADER + RECORDS_SIZE, index, &end);
     return bytes;
 }
@@ -587,6 +600,52 @@ static void a_search_begins_at_the_newest_entry_not_behind_what_is_wanted(void *
     io->close(io, dir);
 }
 
+static void an_entry_that_speaks_of_no_record_is_no_place_to_begin(void **state)
+{
+    const struct lqi_index_entry lies[] = {
+        {1010, 1700000000000010, 0x40808}, /* the middle of a record */
+        {1011, 1700000000000010, 0x40800}, /* another record than that */
+        {1010, 1700000000000011, 0x40800},
+        {1010, 1700000000000010, 0x41000},
+    };
+    int dir = open_dir(state);
+    struct lqi_index_entry index[3], entry;
+    struct lqi_segment segment;
+
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        memcpy(index, index3, sizeof index);
+        index[1] = lies[i];
+        uint8_t *bytes = sealed_bytes(index);
+        write_file(dir, sample_name, bytes, SEALED_SIZE);
+        assert_int_equal(open_sample(&segment, dir), LQ_OK);
+        assert_int_equal(lqi_segment_find_id(&segment, 1015, &entry, NULL), LQ_OK);
+        assert_true(entry.first_id == sample.first_id && entry.position == sample.position);
+        assert_int_equal(lqi_segment_find_id(&segment, 1020, &entry, NULL), LQ_OK);
+        assert_true(entry.first_id == 1020 && entry.position == 0x41000);
+        lqi_segment_close(&segment);
+        free(bytes);
+    }
+    io->close(io, dir);
+}
+
+static void a_segment_longer_than_any_can_be_is_damaged(void **state)
+{
+    int dir = open_dir(state);
+    struct lqi_segment segment;
+    uint8_t *bytes = sealed_bytes(index3);
+    char path[4300];
+
+    write_file(dir, sample_name, bytes, SEALED_SIZE);
+    snprintf(path, sizeof path, "%s/%s", (const char *)*state, sample_name);
+    for (int more = 0; more < 2; more++) {
+        assert_int_equal(truncate(path, (off_t)(LQI_SEGMENT_FILE_MAX + more)), 0);
+        assert_int_equal(open_sample(&segment, dir), more ? LQ_ECORRUPT : LQ_OK);
+        lqi_segment_close(&segment);
+    }
+    free(bytes);
+    io->close(io, dir);
+}
+
 static void a_long_index_is_searched_as_if_one_by_one(void **state)
 {
     enum { COUNT = 333, SIZE = LQI_SEGMENT_HEADER + COUNT * 80 + COUNT * LQI_INDEX_ENTRY + LQI_SEGMENT_TRAILER };
@@ -601,6 +660,7 @@ static void a_long_index_is_searched_as_if_one_by_one(void **state)
     for (unsigned i = 0; i < COUNT; i++)
         index[i] = (struct lqi_index_entry){1001 + i * 5, 1000 + i / 3 * 10, sample.position + i * 80};
     lqi_segment_head_encode(bytes, &sample);
+    put_records(bytes, index, COUNT);
     lqi_segment_end_encode(bytes + LQI_SEGMENT_HEADER + COUNT * 80, index, &end);
     write_file(dir, sample_name, bytes, SIZE);
     assert_int_equal(open_sample(&segment, dir), LQ_OK);
@@ -740,7 +800,7 @@ static void whatever_call_fails_is_told_and_nothing_leaks(void **state)
     uint8_t *bytes = sealed_bytes(index3);
 
     write_file(dir, sample_name, bytes, SEALED_SIZE);
-    assert_int_equal(each_fault(open_find_list, &dir), 2 * 6);
+    assert_int_equal(each_fault(open_find_list, &dir), 2 * 7);
     free(bytes);
     io->close(io, dir);
 }
@@ -775,6 +835,8 @@ int main(void)
         with_files(a_renamed_segment_is_refused),
         with_files(a_missing_segment_is_not_found),
         with_files(a_search_begins_at_the_newest_entry_not_behind_what_is_wanted),
+        with_files(an_entry_that_speaks_of_no_record_is_no_place_to_begin),
+        with_files(a_segment_longer_than_any_can_be_is_damaged),
         with_files(a_long_index_is_searched_as_if_one_by_one),
         with_files(without_a_trailer_the_search_begins_at_the_beginning),
         with_files(a_flipped_bit_in_an_index_sends_the_search_to_the_beginning),
