@@ -45,7 +45,7 @@ static void listen_to_all(struct sleep *sleep)
 static void sweep_removed(void)
 {
     for (struct lqi_task **place = &tasks; *place;) {
-        if ((*place)->removed && !(*place)->running) *place = (*place)->next;
+        if ((*place)->removed) *place = (*place)->next;
         else place = &(*place)->next;
     }
     pthread_cond_broadcast(&step_done);
@@ -56,11 +56,9 @@ static void run_all(struct sleep *sleep)
 {
     for (struct lqi_task *task = tasks; task; task = task->next) {
         if (task->removed) continue;
-        task->running = true;
         pthread_mutex_unlock(&lock);
         int64_t due = task->step(task->context);
         pthread_mutex_lock(&lock);
-        task->running = false;
         if (due < sleep->until) sleep->until = due;
     }
     sweep_removed();
@@ -140,7 +138,6 @@ int lqi_service_add(struct lqi_task *task)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, watch_forks); /* outside our lock: a fork takes the two in the other order */
     pthread_mutex_lock(&lock);
-    task->running = false;
     task->removed = false;
     task->next = tasks;
     tasks = task;

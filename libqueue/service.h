@@ -14,7 +14,6 @@ struct lqi_task {
     struct lqi_bell *bell;       /* run when it rings; NULL: by time only */
     _Atomic uint32_t deaf;       /* not 0: never mind the bell just now (lqi_service_kick() when that changes) */
     int64_t due_us;
-    bool running;
     _Atomic bool removed;        /* a step may look whether it is the last */
     struct lqi_task *next;
 };

@@ -1,0 +1,577 @@
+/* Under the real I/O table, calls of the C library fail that a real machine seldom fails. An interrupted call is
+ * made again, every other failure comes back as itself, nothing is left open or mapped, and what old kernels
+ * and odd file systems answer is understood. */
+#include "io.h"
+#include "support/libc_fault.h"
+#include "support/scratch.h"
+
+static const struct lqi_io *const io = &lqi_io_posix;
+
+/* An open directory with a file "f" of two pages, and what each call of the table is tried with. */
+struct place {
+    int dir, fd, files;
+};
+
+static struct place open_place(void **state)
+{
+    struct place place = {-1, -1, open_files()};
+    assert_int_equal(io->dir_open(io, -1, *state, &place.dir), 0);
+    assert_int_equal(io->open(io, place.dir, "f", LQI_OPEN_NEW, 0600, &place.fd), 0);
+    assert_int_equal(io->allocate(io, place.fd, 8192), 0);
+    return place;
+}
+
+static void close_place(struct place *place)
+{
+    io->close(io, place->fd);
+    io->close(io, place->dir);
+    assert_int_equal(open_files(), place->files);
+}
+
+static int name_one(void *context, const char *name)
+{
+    (void)name;
+    ++*(int *)context;
+    return 0;
+}
+
+static int try_dir_open(const struct place *place)
+{
+    int dir = -1;
+    int error = io->dir_open(io, place->dir, ".", &dir);
+    io->close(io, dir);
+    return error;
+}
+
+static int try_dir_make(const struct place *place)
+{
+    int error = io->dir_make(io, place->dir, "made", 0700);
+    if (!error) assert_int_equal(unlinkat(place->dir, "made", AT_REMOVEDIR), 0);
+    return error;
+}
+
+static int try_dir_list(const struct place *place)
+{
+    int count = 0;
+    int error = io->dir_list(io, place->dir, name_one, &count);
+    assert_int_equal(count, error ? 0 : 1);
+    return error;
+}
+
+static int try_dir_sync(const struct place *place) { return io->dir_sync(io, place->dir); }
+
+static int try_dir_shared(const struct place *place)
+{
+    bool shared = false;
+    int error = io->dir_shared(io, place->dir, &shared);
+    if (!error) assert_true(shared);
+    return error;
+}
+
+static int try_open(const struct place *place)
+{
+    int fd = -1;
+    int error = io->open(io, place->dir, "f", LQI_OPEN_WRITE, 0, &fd);
+    assert_int_equal(fd >= 3, !error);
+    io->close(io, fd);
+    return error;
+}
+
+static int try_read(const struct place *place)
+{
+    char bytes[100];
+    size_t got = 0;
+    int error = io->read(io, place->fd, 0, bytes, sizeof bytes, &got);
+    assert_int_equal(got, error ? 0 : sizeof bytes);
+    return error;
+}
+
+static int try_write(const struct place *place)
+{
+    static char number;
+    char back = 0;
+    size_t got;
+    number++;
+    int error = io->write(io, place->fd, 5000, &number, 1);
+    if (error) return error;
+    assert_int_equal(io->read(io, place->fd, 5000, &back, 1, &got), 0);
+    assert_int_equal(back, number);
+    return 0;
+}
+
+static int try_sync(const struct place *place) { return io->sync(io, place->fd); }
+
+static int try_truncate(const struct place *place)
+{
+    struct lqi_io_stat stat;
+    int error = io->truncate(io, place->fd, 12288);
+    assert_int_equal(io->stat(io, place->fd, &stat), 0);
+    assert_int_equal(stat.size, error ? 8192 : 12288);
+    if (!error) assert_int_equal(io->truncate(io, place->fd, 8192), 0);
+    return error;
+}
+
+static int try_allocate(const struct place *place)
+{
+    int error = io->allocate(io, place->fd, 12288);
+    assert_int_equal(io->truncate(io, place->fd, 8192), 0);
+    return error;
+}
+
+static int try_stat(const struct place *place)
+{
+    struct lqi_io_stat stat;
+    return io->stat(io, place->fd, &stat);
+}
+
+static int try_rename(const struct place *place)
+{
+    int error = io->rename(io, place->dir, "f", "g", true);
+    if (!error) assert_int_equal(renameat(place->dir, "g", place->dir, "f"), 0);
+    return error;
+}
+
+static int try_rename_new(const struct place *place)
+{
+    int error = io->rename(io, place->dir, "f", "g", false);
+    if (!error) assert_int_equal(renameat(place->dir, "g", place->dir, "f"), 0);
+    return error;
+}
+
+static int try_unlink(const struct place *place)
+{
+    assert_int_equal(linkat(place->dir, "f", place->dir, "second", 0), 0);
+    int error = io->unlink(io, place->dir, "second");
+    if (error) assert_int_equal(unlinkat(place->dir, "second", 0), 0);
+    return error;
+}
+
+static int try_lock(const struct place *place)
+{
+    int error = io->lock(io, place->fd, 7);
+    if (!error) assert_int_equal(io->unlock(io, place->fd, 7), 0);
+    return error;
+}
+
+static int try_locked(const struct place *place)
+{
+    bool by_others = true;
+    int error = io->locked(io, place->fd, 0, 10, &by_others);
+    assert_false(by_others);
+    return error;
+}
+
+static size_t count_maps(void)
+{
+    char line[4096];
+    size_t count = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps)) count += strstr(line, "/f\n") != NULL;
+    fclose(maps);
+    return count;
+}
+
+static int try_map(const struct place *place)
+{
+    void *map = NULL;
+    int error = io->map(io, place->fd, 0, 8192, 4096, true, &map);
+    if (!error) io->unmap(io, map, 8192, 4096);
+    assert_int_equal(count_maps(), 0);
+    return error;
+}
+
+static int try_random(const struct place *place)
+{
+    uint8_t a[16], b[16] = {0}, zero[16] = {0};
+    (void)place;
+    int error = io->random(io, a, sizeof a); /* comes three bytes at a time here */
+    if (error) return error;
+    assert_int_equal(io->random(io, b, sizeof b), 0);
+    assert_memory_not_equal(a, b, sizeof a);
+    assert_memory_not_equal(b + 13, zero, 3);
+    return 0;
+}
+
+/* ---- interrupted, and failed ---------------------------------------------- */
+
+static const struct row {
+    const char *name;
+    int (*try)(const struct place *place);
+    enum call call;
+    unsigned after;    /* calls that succeed before */
+    bool interrupted;  /* may be, by a signal */
+} rows[] = {
+    {"dir_open", try_dir_open, OPENAT, 0, true},
+    {"dir_make", try_dir_make, MKDIRAT, 0, true},
+    {"dir_list", try_dir_list, OPENAT, 0, true},
+    {"dir_list", try_dir_list, FDOPENDIR, 0, false},
+    {"dir_list", try_dir_list, READDIR, 0, true},
+    {"dir_sync", try_dir_sync, FSYNC, 0, true},
+    {"dir_shared", try_dir_shared, FSTATFS, 0, true},
+    {"open", try_open, OPENAT, 0, true},
+    {"open", try_open, FSTAT, 0, false},
+    {"read", try_read, PREAD, 0, true},
+    {"write", try_write, PWRITE, 0, true},
+    {"write", try_write, GETRLIMIT, 0, false},
+    {"sync", try_sync, FDATASYNC, 0, true},
+    {"truncate", try_truncate, FTRUNCATE, 0, true},
+    {"truncate", try_truncate, FSTAT, 0, false},
+    {"truncate", try_truncate, GETRLIMIT, 0, false},
+    {"allocate", try_allocate, FALLOCATE, 0, true},
+    {"allocate", try_allocate, GETRLIMIT, 0, false},
+    {"stat", try_stat, FSTAT, 0, false},
+    {"rename", try_rename, RENAMEAT, 0, true},
+    {"rename to a new name", try_rename_new, SYSCALL, 0, true},
+    {"unlink", try_unlink, UNLINKAT, 0, true},
+    {"lock", try_lock, FCNTL, 0, true},
+    {"unlock", try_lock, FCNTL, 1, true},
+    {"locked", try_locked, FCNTL, 0, true},
+    {"map", try_map, FSTAT, 0, false},
+    {"map", try_map, MMAP, 0, false},
+    {"map", try_map, MMAP, 1, false},
+    {"map", try_map, MMAP, 2, false},
+    {"map", try_map, MADVISE, 0, true},
+    {"random", try_random, GETRANDOM, 1, true},
+};
+
+static void an_interrupted_call_is_made_again(void **state)
+{
+    struct place place = open_place(state);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!rows[i].interrupted) continue;
+        fail_calls(rows[i].call, rows[i].after, 3, EINTR);
+        int error = rows[i].try(&place);
+        if (error) fail_msg("%s, interrupted, says %s", rows[i].name, strerror(error));
+        all_failed();
+    }
+    close_place(&place);
+}
+
+static void a_failed_call_comes_back_as_its_error_and_leaves_nothing_behind(void **state)
+{
+    struct place place = open_place(state);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].try == try_lock && rows[i].after) continue; /* the test's own unlock */
+        int files = open_files();
+        fail_calls(rows[i].call, rows[i].after, 1, EIO);
+        int error = rows[i].try(&place);
+        if (error != EIO) fail_msg("%s, failed with EIO, says %s", rows[i].name, strerror(error));
+        all_failed();
+        assert_int_equal(open_files(), files);
+        assert_int_equal(rows[i].try(&place), 0);
+    }
+    close_place(&place);
+}
+
+/* ---- what odd kernels and file systems answer ------------------------------ */
+
+static void a_directory_that_cannot_be_synced_has_nothing_to_sync(void **state)
+{
+    struct place place = open_place(state);
+    fail_calls(FSYNC, 0, 1, EINVAL);
+    assert_int_equal(try_dir_sync(&place), 0);
+    all_failed();
+    close_place(&place);
+}
+
+static void network_file_systems_are_known_by_their_numbers(void **state)
+{
+    struct place place = open_place(state);
+    static const struct { uint32_t number; bool shared; } kinds[] = {
+        {0x00006969, false}, {0xff534d42, false}, {0xfe534d42, false}, {0x0000517b, false}, {0x01021997, false},
+        {0x00c36400, false}, {0xaad7aaea, false},
+        {0x0000ef53, true}, {0x58465342, true}, {0x9123683e, true}, {0x01021994, true}, {0x65735546, true},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        bool shared = !kinds[i].shared;
+        plan.file_system = kinds[i].number;
+        assert_int_equal(io->dir_shared(io, place.dir, &shared), 0);
+        assert_int_equal(shared, kinds[i].shared);
+    }
+    memset(&plan, 0, sizeof plan);
+    close_place(&place);
+}
+
+static void a_file_that_lost_its_name_while_it_was_opened_is_looked_for_again(void **state)
+{
+    struct place place = open_place(state);
+    int fd = -1;
+
+    plan.no_links = 3;
+    assert_int_equal(io->open(io, place.dir, "f", LQI_OPEN_READ, 0, &fd), 0);
+    io->close(io, fd);
+    plan.no_links = 1000; /* but not for ever */
+    assert_int_equal(io->open(io, place.dir, "f", LQI_OPEN_READ, 0, &fd), ENOENT);
+    plan.no_links = 1; /* and who made it knows that it is gone */
+    assert_int_equal(io->open(io, place.dir, "new", LQI_OPEN_NEW, 0600, &fd), ENOENT);
+    memset(&plan, 0, sizeof plan);
+    close_place(&place);
+}
+
+static void whether_copies_can_be_declined_does_not_matter(void **state)
+{
+    struct place place = open_place(state);
+    for (unsigned after = 0; after < 2; after++) {
+        int fd = -1;
+        fail_calls(IOCTL, after, 1, ENOTTY);
+        assert_int_equal(io->open(io, place.dir, after ? "b" : "a", LQI_OPEN_NEW | LQI_OPEN_IN_PLACE, 0600, &fd), 0);
+        memset(&plan, 0, sizeof plan);
+        io->close(io, fd);
+    }
+    close_place(&place);
+}
+
+static void a_write_that_gets_nowhere_is_an_error(void **state)
+{
+    struct place place = open_place(state);
+    fail_calls(PWRITE, 0, 1, 0);
+    assert_int_equal(io->write(io, place.fd, 0, "x", 1), EIO);
+    all_failed();
+    close_place(&place);
+}
+
+static void where_nothing_can_be_reserved_a_file_grows_and_never_shrinks(void **state)
+{
+    struct place place = open_place(state);
+    static const int answers[] = {EOPNOTSUPP, EINVAL, ENOSYS};
+    struct lqi_io_stat stat;
+
+    for (size_t i = 0; i < 3; i++) {
+        fail_calls(FALLOCATE, 0, 2, answers[i]);
+        assert_int_equal(io->allocate(io, place.fd, 16384), EOPNOTSUPP);
+        assert_int_equal(io->allocate(io, place.fd, 4096), EOPNOTSUPP);
+        all_failed();
+        assert_int_equal(io->stat(io, place.fd, &stat), 0);
+        assert_int_equal(stat.size, 16384);
+        assert_int_equal(io->truncate(io, place.fd, 8192), 0);
+    }
+    close_place(&place);
+}
+
+static void growing_that_fails_is_told(void **state)
+{
+    struct place place = open_place(state);
+    struct rlimit limit, less;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(fcntl(place.fd, F_GETFD, NULL), FD_CLOEXEC);
+    less = limit;
+    less.rlim_cur = 10000;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &less), 0);
+    assert_int_equal(io->truncate(io, place.fd, 20000), EFBIG);
+    assert_int_equal(io->allocate(io, place.fd, 20000), EFBIG);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    close_place(&place);
+}
+
+/* What a file system without reservation says when it is full, or there is a limit on files. */
+static void where_nothing_can_be_reserved_growing_may_fail_too(void **state)
+{
+    struct place place = open_place(state);
+    fail_calls(FALLOCATE, 0, 1, EOPNOTSUPP);
+    and_then_fail(FTRUNCATE, ENOSPC);
+    assert_int_equal(io->allocate(io, place.fd, 16384), ENOSPC);
+    all_failed();
+    close_place(&place);
+}
+
+static bool exists(const struct place *place, const char *name)
+{
+    struct stat stat;
+    return fstatat(place->dir, name, &stat, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* renameat2() is not there: the file gets its new name before it loses the old one. */
+static void without_the_system_call_a_rename_takes_two_steps_and_replaces_nothing(void **state)
+{
+    struct place place = open_place(state);
+    static const int answers[] = {ENOSYS, EINVAL};
+
+    for (size_t i = 0; i < 2; i++) {
+        fail_calls(SYSCALL, 0, 1, answers[i]);
+        assert_int_equal(io->rename(io, place.dir, "f", "g", false), 0);
+        all_failed();
+        assert_true(exists(&place, "g") && !exists(&place, "f"));
+        assert_int_equal(renameat(place.dir, "g", place.dir, "f"), 0);
+    }
+    fail_calls(SYSCALL, 0, 1, ENOSYS);
+    and_then_fail(LINKAT, EINTR);
+    assert_int_equal(io->rename(io, place.dir, "f", "g", false), 0);
+    all_failed();
+    assert_int_equal(renameat(place.dir, "g", place.dir, "f"), 0);
+
+    int other = -1;
+    assert_int_equal(io->open(io, place.dir, "other", LQI_OPEN_NEW, 0600, &other), 0);
+    fail_calls(SYSCALL, 0, 1, ENOSYS);
+    assert_int_equal(io->rename(io, place.dir, "f", "other", false), EEXIST);
+    assert_int_equal(io->rename(io, place.dir, "missing", "new", false), ENOENT);
+    all_failed();
+    assert_true(exists(&place, "f"));
+    io->close(io, other);
+    close_place(&place);
+}
+
+static void a_rename_in_two_steps_may_fail_in_each_and_be_finished_later(void **state)
+{
+    struct place place = open_place(state);
+
+    /* Died between the two steps: both names are there. */
+    assert_int_equal(linkat(place.dir, "f", place.dir, "g", 0), 0);
+    fail_calls(SYSCALL, 0, 1, ENOSYS);
+    assert_int_equal(io->rename(io, place.dir, "f", "g", false), 0);
+    all_failed();
+    assert_true(exists(&place, "g") && !exists(&place, "f"));
+    assert_int_equal(renameat(place.dir, "g", place.dir, "f"), 0);
+
+    /* The second step fails, and is taken the next time. */
+    fail_calls(SYSCALL, 0, 1, ENOSYS);
+    and_then_fail(UNLINKAT, EIO);
+    assert_int_equal(io->rename(io, place.dir, "f", "g", false), EIO);
+    all_failed();
+    assert_true(exists(&place, "g") && exists(&place, "f"));
+    for (unsigned look = 0; look < 2; look++) { /* whether they are one file cannot be seen */
+        fail_calls(SYSCALL, 0, 1, ENOSYS);
+        and_then_fail(FSTATAT, EIO);
+        plan.then_after = look;
+        assert_int_equal(io->rename(io, place.dir, "f", "g", false), EIO);
+        all_failed();
+    }
+    fail_calls(SYSCALL, 0, 1, ENOSYS);
+    plan.other_device = 2; /* one of them lies under another mount */
+    assert_int_equal(io->rename(io, place.dir, "f", "g", false), EEXIST);
+    all_failed();
+    fail_calls(SYSCALL, 0, 1, ENOSYS);
+    assert_int_equal(io->rename(io, place.dir, "f", "g", false), 0);
+    all_failed();
+    assert_true(exists(&place, "g") && !exists(&place, "f"));
+    close_place(&place);
+}
+
+static void locks_that_a_file_system_or_kernel_has_not_are_told_apart_from_taken_ones(void **state)
+{
+    struct place place = open_place(state);
+    static const struct { int error, answer; } rows_of_lock[] = {{EACCES, EAGAIN}, {EAGAIN, EAGAIN}, {EINVAL, EOPNOTSUPP}, {ENOLCK, ENOLCK}};
+    for (size_t i = 0; i < sizeof rows_of_lock / sizeof *rows_of_lock; i++) {
+        fail_calls(FCNTL, 0, 1, rows_of_lock[i].error);
+        assert_int_equal(io->lock(io, place.fd, 1), rows_of_lock[i].answer);
+        all_failed();
+        fail_calls(FCNTL, 0, 1, rows_of_lock[i].error);
+        assert_int_equal(io->unlock(io, place.fd, 1), rows_of_lock[i].answer);
+        all_failed();
+    }
+    close_place(&place);
+}
+
+static void a_kernel_before_5_14_maps_without_populating(void **state)
+{
+    struct place place = open_place(state);
+    fail_calls(MADVISE, 0, 1, EINVAL);
+    assert_int_equal(try_map(&place), 0);
+    all_failed();
+    close_place(&place);
+}
+
+static void a_page_that_cannot_be_had_is_a_full_disk_unless_reading_says_otherwise(void **state)
+{
+    struct place place = open_place(state);
+    fail_calls(MADVISE, 0, 1, EFAULT);
+    assert_int_equal(try_map(&place), ENOSPC);
+    all_failed();
+    fail_calls(MADVISE, 0, 1, EFAULT);
+    and_then_fail(PREAD, EIO);
+    assert_int_equal(try_map(&place), EIO);
+    all_failed();
+    fail_calls(MADVISE, 0, 1, EFAULT);
+    and_then_fail(PREAD, EINTR);
+    assert_int_equal(try_map(&place), ENOSPC);
+    all_failed();
+    close_place(&place);
+}
+
+static void what_would_not_fit_the_address_space_is_refused(void **state)
+{
+    struct place place = open_place(state);
+    void *map = NULL;
+    assert_int_equal(io->map(io, place.fd, 0, (size_t)PTRDIFF_MAX - 4095, (size_t)PTRDIFF_MAX - 4095, false, &map), EINVAL);
+    assert_int_equal(io->map(io, place.fd, 0, (size_t)PTRDIFF_MAX + 1, 0, false, &map), EINVAL);
+    assert_null(map);
+    close_place(&place);
+}
+
+/* ---- the boot ------------------------------------------------------------- */
+
+static void the_boot_id_is_read_as_the_kernel_writes_it_and_nothing_else(void **state)
+{
+    static const char *const wrong[] = {
+        "", "0123", "01234567-89ab-cdef-0123-456789abcdeg", "01234567-89ab-cdef-0123-456789abcdef0",
+        "01234567-89AB-cdef-0123-456789abcdef", "01234567-89ab-cdef-0123-456789abcde ", "01234567/89ab-cdef-0123-456789abcdef",
+        "0123456 -89ab-cdef-0123-456789abcdef",
+    };
+    uint8_t id[16];
+    (void)state;
+    plan.text = "01234567-89ab-cdef-0123-456789abcdef\n";
+    assert_int_equal(io->boot_id(io, id), 0);
+    assert_memory_equal(id, "\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef", 16);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        plan.text = wrong[i]; /* and /proc/stat, which says the same, has no time of the boot */
+        assert_int_equal(io->boot_id(io, id), ENOSYS);
+    }
+    plan.text = "cpu 1\nbtime 258\nprocesses 1\n";
+    assert_int_equal(io->boot_id(io, id), 0);
+    assert_memory_equal(id, "LQ btime\x02\x01\0\0\0\0\0\0", 16);
+    plan.text = NULL;
+}
+
+static void want_of_descriptors_or_memory_is_no_other_boot(void **state)
+{
+    static const int wants[] = {EMFILE, ENFILE, ENOMEM};
+    struct place place = open_place(state);
+    uint8_t id[16];
+
+    for (size_t i = 0; i < 3; i++) {
+        fail_calls(OPENAT, 0, 1, wants[i]);
+        assert_int_equal(io->boot_id(io, id), wants[i]);
+        all_failed();
+        fail_calls(PREAD, 0, 1, wants[i]);
+        assert_int_equal(io->boot_id(io, id), wants[i]);
+        all_failed();
+    }
+    /* Hidden in both places. */
+    fail_calls(OPENAT, 0, 2, EACCES);
+    assert_int_equal(io->boot_id(io, id), ENOSYS);
+    all_failed();
+    for (size_t i = 0; i < 3; i++) { /* hidden, and then want */
+        fail_calls(OPENAT, 0, 1, EACCES);
+        and_then_fail(OPENAT, wants[i]);
+        assert_int_equal(io->boot_id(io, id), wants[i]);
+        all_failed();
+    }
+    close_place(&place);
+}
+
+int main(void)
+{
+#define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
+    const struct CMUnitTest tests[] = {
+        IN_SCRATCH(an_interrupted_call_is_made_again),
+        IN_SCRATCH(a_failed_call_comes_back_as_its_error_and_leaves_nothing_behind),
+        IN_SCRATCH(a_directory_that_cannot_be_synced_has_nothing_to_sync),
+        IN_SCRATCH(network_file_systems_are_known_by_their_numbers),
+        IN_SCRATCH(a_file_that_lost_its_name_while_it_was_opened_is_looked_for_again),
+        IN_SCRATCH(whether_copies_can_be_declined_does_not_matter),
+        IN_SCRATCH(a_write_that_gets_nowhere_is_an_error),
+        IN_SCRATCH(where_nothing_can_be_reserved_a_file_grows_and_never_shrinks),
+        IN_SCRATCH(growing_that_fails_is_told),
+        IN_SCRATCH(where_nothing_can_be_reserved_growing_may_fail_too),
+        IN_SCRATCH(without_the_system_call_a_rename_takes_two_steps_and_replaces_nothing),
+        IN_SCRATCH(a_rename_in_two_steps_may_fail_in_each_and_be_finished_later),
+        IN_SCRATCH(locks_that_a_file_system_or_kernel_has_not_are_told_apart_from_taken_ones),
+        IN_SCRATCH(a_kernel_before_5_14_maps_without_populating),
+        IN_SCRATCH(a_page_that_cannot_be_had_is_a_full_disk_unless_reading_says_otherwise),
+        IN_SCRATCH(what_would_not_fit_the_address_space_is_refused),
+        cmocka_unit_test(the_boot_id_is_read_as_the_kernel_writes_it_and_nothing_else),
+        IN_SCRATCH(want_of_descriptors_or_memory_is_no_other_boot),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
