@@ -124,6 +124,9 @@
  *
  * FILE SYSTEMS. Local ones. Network file systems (NFS, CIFS, 9p, ...) are
  * refused with LQ_EUNSUPPORTED, as neither locks nor memory are shared there.
+ * When xfs or btrfs shut themselves down under an open queue, because their own
+ * metadata cannot be written, the kernel may raise SIGBUS in who has it open: the
+ * file `shared` is mapped, and cannot be written any more. What is durable stays so.
  *
  * Times are microseconds since 1970 (UTC) by the wall clock of the putter, made
  * monotone within the queue; they are for display and retention, never for order.

@@ -25,7 +25,7 @@
  * their own every few seconds would sync what we forgot to: as seldom as they may be. */
 const struct disk_kind disk_ext4 = {"ext4", "commit=300,errors=remount-ro", 24 << 20,
     {"mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^resize_inode", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", NULL}};
-const struct disk_kind disk_xfs = {"xfs", NULL, 300 << 20, {"mkfs.xfs", "-q", "-f", "-K", NULL}};
+const struct disk_kind disk_xfs = {"xfs", "nouuid", 300 << 20, {"mkfs.xfs", "-q", "-f", "-K", NULL}};
 const struct disk_kind disk_btrfs = {"btrfs", "commit=300", 128 << 20, {"mkfs.btrfs", "-q", "-f", "-K", NULL}};
 const struct disk_kind disk_tmpfs = {"tmpfs", "size=4m", 0, {NULL}};
 
@@ -275,7 +275,11 @@ int disk_setup(void **state)
 int disk_teardown(void **state)
 {
     struct disk *disk = *state;
+    char recorded[4300]; /* of a recorder, if the test has failed */
+    snprintf(recorded, sizeof recorded, "%s/recorded", disk->directory);
     while (umount2(disk->mount, MNT_DETACH) == 0) {}
+    while (umount2(recorded, MNT_DETACH) == 0) {}
+    unlink(recorded);
     if (disk->image >= 0) close(disk->image);
     rmdir(disk->mount);
     int result = rmdir(disk->directory);
@@ -284,6 +288,13 @@ int disk_teardown(void **state)
 }
 
 /* ---- space -------------------------------------------------------------- */
+
+void disk_sync(const struct disk *disk)
+{
+    int root = open(disk->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    EQUAL(syncfs(root), 0);
+    close(root);
+}
 
 static void filler_path(const struct disk *disk, char path[4300])
 {
@@ -312,9 +323,7 @@ void disk_release(const struct disk *disk)
     char path[4300];
     filler_path(disk, path);
     EQUAL(unlink(path), 0);
-    int root = open(disk->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    EQUAL(syncfs(root), 0);
-    close(root);
+    disk_sync(disk);
 }
 
 /* ---- power -------------------------------------------------------------- */

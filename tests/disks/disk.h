@@ -5,6 +5,7 @@
  *
  *   full_disk      n KiB are free, for n in a sweep that hits every place where the library needs space:
  *                  each call says LQ_OK or LQ_ENOSPC, what was accepted stays, GET and ack go on
+ *   read_only      remounted, or because the disk fails every write: a clear error, and reading goes on
  *   power_cut      the file system is shut down under a running queue without flushing its log, the process
  *                  killed, the disk mounted again: what each sync mode promises is there
  *   crash_images   a layer of ours under the file system records each write and flush; disks as a power loss
@@ -78,6 +79,7 @@ int disk_remount(const struct disk *disk, unsigned long flags, const char *optio
 /* Takes all space but `leave` bytes (as near as the file system lets us), and gives it back. */
 void disk_fill(const struct disk *disk, uint64_t leave);
 void disk_release(const struct disk *disk);
+void disk_sync(const struct disk *disk); /* everything on it, whosever it is */
 
 /* The power fails: nothing that is not on the disk gets there any more. 0 or errno (ENOTTY: this file system cannot). */
 int disk_cut(const struct disk *disk);

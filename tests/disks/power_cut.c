@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "../support/api.h"
 #include "../support/child.h"
@@ -24,12 +25,21 @@ enum { MODES = 3, CUTS_MIN = 9, DELAY_MAX_MS = 90, KILLED = 100 + SIGKILL };
 static const int modes[MODES] = {LQ_SYNC_ALWAYS, LQ_SYNC_INTERVAL, LQ_SYNC_NEVER};
 static const char *const mode_names[MODES] = {"always", "interval", "never"};
 
+/* Processes that the kernel ended by SIGBUS after the cut: it does not let them write to a page of `shared` again that
+ * it has written out, as the file system is down. The header says so; the power would have been faster. */
+static uint64_t bus_errors;
+
 static void run_until_the_power_fails(struct disk *disk, struct witness_job *job)
 {
     atomic_store(&job->witness->failing, 0);
     pid_t child = child_start(witness_work, job);
     api_sleep_ms((unsigned)rand() % DELAY_MAX_MS);
+    if (rand() % 2) {
+        disk_sync(disk); /* as somebody else may, with `shared` in the midst of anything */
+        api_sleep_ms((unsigned)rand() % DELAY_MAX_MS / 4);
+    }
 
+    EQUAL(waitpid(child, NULL, WNOHANG), 0);
     atomic_store(&job->witness->failing, 1);
     /* What an fdatasync says while the file system goes down may be false: on ext4, that a commit has been, which was
      * aborted. After a real cut nobody is there to hear it. */
@@ -38,15 +48,19 @@ static void run_until_the_power_fails(struct disk *disk, struct witness_job *job
     int error = disk_cut(disk);
     struct witness_line after = witness_now(job->witness);
     memcpy(job->line.acking, after.acking, sizeof after.acking); /* may have reached the disk */
-    int status, gone = waitpid(child, &status, WNOHANG);
-    if (gone == 0) kill(child, SIGKILL);
-    int result = gone == 0 ? child_wait(child) : WIFEXITED(status) ? WEXITSTATUS(status) : 100 + WTERMSIG(status);
+    kill(child, SIGKILL);
+    int result = child_wait(child);
     if (error == ENOTTY || error == EOPNOTSUPP) {
         printf("# skipped: %s: no shutdown without a flush in this kernel\n", disk->kind->name);
         skip();
     }
     EQUAL(error, 0);
-    HOLDS(result == KILLED || result == 0);
+    bus_errors += result == 100 + SIGBUS;
+    if (result != KILLED && result != 100 + SIGBUS && result != 0) {
+        fflush(stdout);
+        dprintf(2, "%s: the process ended with %d (100 and more: by a signal)\n", disk->kind->name, result);
+        fail();
+    }
 }
 
 static void what_was_promised_is_there_after_each_power_cut(void **state)
@@ -56,6 +70,7 @@ static void what_was_promised_is_there_after_each_power_cut(void **state)
     uint64_t cuts[MODES] = {0}, count = 0;
     double start = disk_now(), end = start + disk_seconds(30, 3);
 
+    bus_errors = 0;
     disk_fresh(disk);
     memset(jobs, 0, sizeof jobs);
     for (int i = 0; i < MODES; i++) {
@@ -80,7 +95,7 @@ static void what_was_promised_is_there_after_each_power_cut(void **state)
     for (int i = 0; i < MODES; i++)
         printf(" sync %s: %" PRIu64 " cuts, %" PRIu64 " messages, the oldest lost %.1f ms old;", mode_names[i], cuts[i],
                (uint64_t)atomic_load(&jobs[i].witness->numbers), (double)atomic_load(&jobs[i].witness->oldest_lost_us) / 1000);
-    puts("");
+    printf(" ended by SIGBUS after the cut: %" PRIu64 "\n", bus_errors);
 }
 
 int main(void)
