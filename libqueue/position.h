@@ -119,10 +119,10 @@ int lqi_position_save_blocks(struct lqi_position *position, const struct lqi_pos
  * would be called damage until their turn comes again. For when the consumer comes to life. Does not sync. */
 int lqi_position_sweep(const struct lqi_position *position);
 
-/* Calls `each` with every place of an open file that is not as it should be, needed or not. A block of an incarnation that
- * has left the ring of entries cannot be told from a damaged one, and is let pass. */
+/* Calls `each` with every place of an open file that is not as it should be, needed or not; but for blocks that no id of the
+ * window needs, and sides that have a newer one: power loss may leave those in any state. */
 typedef void lqi_position_damage(void *context, uint64_t offset, const char *text);
-int lqi_position_check(const struct lqi_position *position, lqi_position_damage *each, void *context);
+int lqi_position_check(struct lqi_position *position, lqi_position_damage *each, void *context);
 
 /* Opens also what lqi_position_open() calls LQ_ECORRUPT, as long as one entry verifies: without a fixed part, with a window
  * that goes with the file's size; lqi_position_load() then says LQ_ECORRUPT where it was cut. LQ_ENOTFOUND: no entry does, and

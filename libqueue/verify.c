@@ -234,24 +234,12 @@ static int verify_records(struct verify *verify)
 
 /* ---- offset files ------------------------------------------------------- */
 
-static void ignore_word(void *context, uint64_t id, uint32_t word)
-{
-    (void)context;
-    (void)id;
-    (void)word;
-}
-
 static int look_at_position(const lq_queue *queue, const char *name, struct noted *noted)
 {
     struct lqi_position position;
     int err = lqi_position_open(&position, queue->io, queue->consumers_dir, name, queue->meta.uuid, false);
     if (err) return err;
-    uint32_t blocks = 0;
-    unsigned before = noted->count;
-    err = lqi_position_load(&position, ignore_word, NULL, NULL, &blocks);
-    if (!err) err = lqi_position_check(&position, find_at, noted);
-    if (!err && blocks && noted->count == before)
-        find_at(noted, LQI_POSITION_BLOCKS_AT, "blocks of the window do not verify: their messages come again");
+    err = lqi_position_check(&position, find_at, noted);
     lqi_position_close(&position);
     return err;
 }
