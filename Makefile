@@ -105,14 +105,22 @@ $(SHARED): $(call OBJECTS,$(LIB_SRC)) libqueue/libqueue.map
 $(LQ): $(call OBJECTS,$(CLI_SRC)) $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ $(LIBS)
 
-$(call PROGRAMS,$(TEST_SRC)): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(SUPPORT_SRC)) $(STATIC)
+$(call PROGRAMS,$(filter-out tests/sweep_fault.c,$(TEST_SRC))): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(SUPPORT_SRC)) $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ -lcmocka $(LIBS)
 
 $(call PROGRAMS,$(DISK_TESTS)): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(filter-out $(DISK_TESTS),$(DISK_SRC)) $(SUPPORT_SRC)) $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ -lcmocka $(LIBS)
 
 # Time is part of what a seed decides.
-$(BUILD)/tests/sweep_crash: private LDFLAGS += -Wl,--wrap=lqi_now_us
+$(BUILD)/tests/sweep_crash $(BUILD)/tests/sweep_fault: private LDFLAGS += -Wl,--wrap=lqi_now_us
+
+# The library with these calls renamed, so that tests/support/call_fault.c can fail them and no others.
+FAULTY := malloc calloc realloc deflateInit2_ inflateInit_ pthread_create eventfd syscall nanosleep
+$(BUILD)/libqueue_fault.a: $(STATIC) Makefile
+	$(call SHOW,COPY) objcopy $(foreach f,$(FAULTY),--redefine-sym $(f)=fault_$(f)) $< $@
+
+$(BUILD)/tests/sweep_fault: $(BUILD)/tests/sweep_fault.o $(call OBJECTS,$(SUPPORT_SRC)) $(BUILD)/libqueue_fault.a
+	$(call SHOW,LINK) $(LINK) -o $@ $^ -lcmocka $(LIBS)
 
 $(call PROGRAMS,$(EXAMPLE_SRC)): $(BUILD)/%: $(BUILD)/%.o $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ $(LIBS)
@@ -210,8 +218,9 @@ tsan: check ## the tests with threads, with ThreadSanitizer
 cover: check ## lines, branches and MC/DC that the tests reach, and what they do not, with clang 19
 	@tests/support/run_cover '$(CC)' $(BUILD) $(if $(T),,tests/uncovered.txt)
 
-sweep: $(BUILD)/tests/sweep_crash ## power loss and process death after every call, for SWEEP_SECONDS=60
-	LQ_SWEEP_SECONDS=$(SWEEP_SECONDS) $<
+sweep: $(BUILD)/tests/sweep_crash $(BUILD)/tests/sweep_fault ## crashes after every call, then every failing call: each SWEEP_SECONDS=60
+	LQ_SWEEP_SECONDS=$(SWEEP_SECONDS) $(BUILD)/tests/sweep_crash
+	LQ_SWEEP_SECONDS=$(SWEEP_SECONDS) $(BUILD)/tests/sweep_fault
 
 fuzz: $(call PICK,$(call PROGRAMS,$(FUZZ_SRC))) ## fuzz each target for FUZZ_SECONDS=60, with clang and sanitizers
 	@$(if $^,$(PROVE) --exec tests/support/run_fuzz $^,echo 'no fuzz target is called like T="$(T)"' >&2; exit 1)

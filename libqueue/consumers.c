@@ -477,15 +477,16 @@ static int delete_locked(const struct lqi_consumers *consumers, const char *name
 
     int err = lqi_consumer_lock(consumers->map, consumer, NULL);
     if (err) return err;
+    bool gone = false;
     if (has_members(consumers, consumer, own_handle))
         err = lqi_fail(LQ_EBUSY, "consumer '%s' has members: close them first", name);
     if (!err) {
         /* Before the file goes: whoever died in between would leave a consumer without one. */
         atomic_store(&consumer->state, LQI_CONSUMER_FREE);
-        err = lqi_position_delete(consumers->log->io, consumers->dir, name);
-        if (err && err != LQ_ENOTFOUND) atomic_store(&consumer->state, LQI_CONSUMER_USED);
+        err = lqi_position_delete(consumers->log->io, consumers->dir, name, &gone);
+        if (!gone) atomic_store(&consumer->state, LQI_CONSUMER_USED);
     }
-    if (!err) {
+    if (gone) {
         atomic_store(&consumer->dropped, 0);
         atomic_store(&consumer->unsaved, 0);
         atomic_store(&consumer->unsynced, 0);

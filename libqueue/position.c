@@ -1,6 +1,7 @@
 /* Offset files: written by small checksummed writes, read back suspiciously. */
 #include "position.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -631,7 +632,7 @@ int lqi_position_list(const struct lqi_io *io, int consumers_dir, char (**names_
     return LQ_OK;
 }
 
-int lqi_position_delete(const struct lqi_io *io, int consumers_dir, const char *consumer)
+int lqi_position_delete(const struct lqi_io *io, int consumers_dir, const char *consumer, bool *gone_out)
 {
     char name[LQI_POSITION_NAME_SIZE], shown[SHOWN_SIZE];
 
@@ -640,6 +641,7 @@ int lqi_position_delete(const struct lqi_io *io, int consumers_dir, const char *
     file_name(name, consumer);
     shown_name(shown, consumer);
     int error = io->unlink(io, consumers_dir, name);
+    if (gone_out) *gone_out = !error || error == ENOENT;
     if (error) return lqi_fail_errno(error, "delete", shown, -1);
     error = io->dir_sync(io, consumers_dir);
     return error ? lqi_fail_errno(error, "sync the directory of", shown, -1) : LQ_OK;

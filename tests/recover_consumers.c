@@ -18,6 +18,7 @@
 #include "support/child.h"
 #include "support/damage.h"
 #include "support/io_dying.h"
+#include "support/io_fault.h"
 
 enum { KIB = 1024, COUNT = 40, SIZE = 100 };
 
@@ -170,6 +171,32 @@ static void when_the_last_dies_stepping_over_a_hole_its_acks_are_kept(void **sta
     check_stepped_over(open_queue());
 }
 
+/* ---- a deletion that is not durable ------------------------------------------- */
+
+static void a_consumer_whose_deletion_could_not_be_synced_is_gone_and_in_nobodys_way(void **state)
+{
+    struct io_fault fault;
+    lq_queue *queue;
+
+    use(state, "q");
+    io_fault_init(&fault, &lqi_io_posix);
+    OK(lqi_open_io(&fault.io, queue_path, &options, &queue));
+    api_put_range(queue, 1, 10, SIZE);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_take_range(consumer, 1, 10, SIZE);
+    OK(lq_consumer_close(consumer));
+    io_fault_plan(&fault, IO_DIR_SYNC, 1, false, EIO);
+    IS(LQ_EIO, lq_consumer_delete(queue, "c"));
+
+    OK(lq_sync(queue));
+    IS(LQ_ENOTFOUND, lq_consumer_delete(queue, "c"));
+    consumer = api_consumer(queue, "c", NULL);
+    api_take_range(consumer, 1, 10, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+}
+
 /* ---- a torn save ------------------------------------------------------------ */
 
 static void a_save_that_power_loss_tore_is_no_damage_once_the_consumer_has_come_to_life(void **state)
@@ -202,6 +229,7 @@ int main(void)
         IN_DIRECTORY(after_a_death_in_making_or_deleting_a_consumer_the_next_opener_can_do_both),
         IN_DIRECTORY(whoever_dies_stepping_over_a_hole_another_member_goes_on_behind_it),
         IN_DIRECTORY(when_the_last_dies_stepping_over_a_hole_its_acks_are_kept),
+        IN_DIRECTORY(a_consumer_whose_deletion_could_not_be_synced_is_gone_and_in_nobodys_way),
         IN_DIRECTORY(a_save_that_power_loss_tore_is_no_damage_once_the_consumer_has_come_to_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,13 +7,15 @@
  *     LQ_SWEEP_JOBS=1 sweep_crash         so many processes, instead of one for each CPU
  *     LQ_SEED=1000 sweep_crash            seeds from there on, instead of from 1
  *
- * After each call of the script's every subset of what was not synced is tried, names included, if these are at most
- * SUBSETS_MOST changes (io_subsets.h says what one is); of more, and inside recovery, a few that chance draws (io_crash.h).
+ * After each call of the script's (in every fourth run; in the others after one in eight, so that more scripts are seen)
+ * every subset of what was not synced is tried, names included, if these are at most SUBSETS_MOST changes (io_subsets.h
+ * says what one is); of more, and inside recovery, a few that chance draws (io_crash.h).
  * The death of all processes keeps the shared memory, and what was written; power loss does not, and the two follow upon each other.
  *
  * "Distinct" are power losses that left other bytes or names on the disk, or came when other promises had been made, than
  * all others in all processes. Only these are looked at. All runs draw the same uuids and salts, so that nothing is told apart by these alone. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +41,7 @@ struct run {
     struct io_crash *machine;
     lq_queue *queues[MODEL_HANDLES];
     uint32_t handle_flags[MODEL_HANDLES], member_flags[MODEL_MEMBERS]; /* with which they are opened */
+    uint32_t one_in;       /* of so many calls of the script's, one is crashed at */
     int depth;             /* crashes on the way to this machine */
     uint64_t path[DEPTH];  /* the calls at which it crashed so far */
     const char *how[DEPTH];
@@ -78,6 +81,15 @@ static uint32_t below(struct run *run, uint32_t limit)
 }
 
 /* ---- time, and the library's one thread ---------------------------------- */
+
+static double clock_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static double until; /* when this process shall come to an end */
 
 /* Linked in instead of lqi_now_us() (see the Makefile): nothing depends on how fast this machine is. */
 static int64_t now_us;
@@ -169,13 +181,14 @@ static void crashed(const struct run *before, struct io_crash *after, enum model
     run->machine = after;
     run->crash_random = mix(before->crash_random + mix(io_crash_calls(before->machine) + (number << 32)));
 
-    bool quick = run->depth == DEPTH;
+    unsigned flags = run->depth == DEPTH ? MODEL_QUICK : 0;
+    if (draw(&run->crash_random, 6) == 0) flags |= MODEL_PUT_FIRST;
     total->states++;
     total->inner += run->depth > 1;
     total->kills += loss == MODEL_KILLED;
     snprintf(text, sizeof text, "%s", lq_error_text());
-    if (!quick) io_crash_watch(after, crash_hook, run);
-    if (!model_check(&run->model, io_crash_io(after), loss, quick)) report(run, run->model.why);
+    if (run->depth < DEPTH) io_crash_watch(after, crash_hook, run);
+    if (!model_check(&run->model, io_crash_io(after), loss, flags)) report(run, run->model.why);
     (void)lqi_fail(LQ_EIO, "%s", text);
     now_us = now;
     io_crash_free(after);
@@ -223,7 +236,9 @@ static void crash_hook(void *context, struct io_crash *machine, enum io_kind kin
     const struct run *run = context;
     uint64_t random = mix(run->crash_random + io_crash_calls(machine));
     (void)kind;
+    if (clock_seconds() > until) return;
     if (run->depth == 0) {
+        if (draw(&random, run->one_in) > 0) return;
         if (changed) lose_power_in_every_way(run, &random);
         if (changed || draw(&random, 4) == 0) processes_die(run);
     } else if (changed && draw(&random, run->depth == 1 ? 8 : 32) == 0) {
@@ -240,6 +255,7 @@ static uint32_t some_size(struct run *run)
     case 0: return 20000 + below(run, 20000); /* goes straight to its file */
     case 1: return below(run, 8) ? 5000 + below(run, 5000) : 66000 + below(run, 60000); /* larger than a segment */
     case 2: case 3: case 4: return 1000 + below(run, 3000);
+    case 5: case 6: case 7: case 8: return 9; /* as the model's own: one may come to lie where another was */
     default: return 8 + below(run, 300);
     }
 }
@@ -403,6 +419,7 @@ static void run_one(uint64_t seed)
     run->seed = seed;
     run->random = seed;
     run->crash_random = mix(seed);
+    run->one_in = seed % 4 ? 8 : 1;
     choose_options(run, &options);
     if (below(run, 2)) run->handle_flags[1] = LQ_DEFER_SYNC;
     for (uint32_t i = 0; i < MODEL_MEMBERS; i++)
@@ -421,16 +438,9 @@ static void run_one(uint64_t seed)
 
 /* ---- the work ----------------------------------------------------------- */
 
-static double clock_seconds(void)
+static void work(int job, unsigned long most)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static void work(int job, double start, double seconds, unsigned long most)
-{
-    while (clock_seconds() - start < seconds && total->failures < most) {
+    while (clock_seconds() < until && total->failures < most) {
         total->running[job] = total->next_seed++;
         run_one(total->running[job]);
         total->ended_runs++;
@@ -468,6 +478,7 @@ int main(void)
     setvbuf(stdout, NULL, _IOLBF, 0);
     make_total(seconds);
     total->next_seed = first ? strtoull(first, NULL, 10) : 1;
+    until = one ? INFINITY : start + seconds;
     if (jobs > JOBS_MOST) jobs = JOBS_MOST;
     if (one) {
         run_one(strtoull(one, NULL, 10));
@@ -479,7 +490,7 @@ int main(void)
         processes[job] = fork();
         if (processes[job] < 0) abort();
         if (processes[job] > 0) continue;
-        work(job, start, seconds, most);
+        work(job, most);
         exit(0);
     }
     wait_for(processes, jobs);

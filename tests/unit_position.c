@@ -191,8 +191,8 @@ static void a_name_that_is_none_is_refused_everywhere(void **state)
 
     assert_int_equal(lqi_position_create(io, dir, "../x", uuid, WINDOW, &first, 0600), LQ_ENAME);
     assert_int_equal(lqi_position_open(&position, io, dir, "../x", uuid, false), LQ_ENAME);
-    assert_int_equal(lqi_position_delete(io, dir, "../x"), LQ_ENAME);
-    assert_int_equal(lqi_position_delete(io, dir, NULL), LQ_EINVAL);
+    assert_int_equal(lqi_position_delete(io, dir, "../x", NULL), LQ_ENAME);
+    assert_int_equal(lqi_position_delete(io, dir, NULL, NULL), LQ_EINVAL);
     io->close(io, dir);
 }
 
@@ -235,7 +235,7 @@ static void the_longest_name_and_the_windows_at_the_limits_work(void **state)
         assert_int_equal(lqi_position_open(&position, io, dir, name, uuid, true), LQ_OK);
         assert_int_equal(position.newest.delivered, entry.delivered);
         lqi_position_close(&position);
-        assert_int_equal(lqi_position_delete(io, dir, name), LQ_OK);
+        assert_int_equal(lqi_position_delete(io, dir, name, NULL), LQ_OK);
     }
     io->close(io, dir);
 }
@@ -1279,8 +1279,8 @@ static void consumers_are_listed_by_name_and_deleted(void **state)
     }
     free(names);
 
-    assert_int_equal(lqi_position_delete(io, dir, "c07"), LQ_OK);
-    assert_int_equal(lqi_position_delete(io, dir, "c07"), LQ_ENOTFOUND);
+    assert_int_equal(lqi_position_delete(io, dir, "c07", NULL), LQ_OK);
+    assert_int_equal(lqi_position_delete(io, dir, "c07", NULL), LQ_ENOTFOUND);
     assert_int_equal(lqi_position_list(io, dir, &names, &count), LQ_OK);
     assert_int_equal(count, 49);
     free(names);
@@ -1306,7 +1306,7 @@ static void create_open_list_delete(struct io_fault *fault, void *context)
     }
     if (!err) err = lqi_position_list(&fault->io, dir, &names, &count);
     if (!err) assert_int_equal(count, 1);
-    if (!err) err = lqi_position_delete(&fault->io, dir, "billing");
+    if (!err) err = lqi_position_delete(&fault->io, dir, "billing", NULL);
     assert_int_equal(err, fault->hits ? LQ_EIO : LQ_OK);
     free(names);
     (void)io->unlink(io, dir, "billing.pos");

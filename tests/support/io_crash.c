@@ -1078,6 +1078,23 @@ uint64_t io_crash_calls(const struct io_crash *machine)
     return machine->calls;
 }
 
+static bool is_mapped(const struct inode *inode)
+{
+    for (size_t i = 0; inode->memory && i < inode->memory->layout_count; i++)
+        if (inode->memory->layouts[i].used) return true;
+    return false;
+}
+
+bool io_crash_idle(const struct io_crash *machine)
+{
+    pthread_mutex_lock(&all);
+    bool idle = machine->lock_count == 0;
+    for (int i = 0; i < machine->open_count; i++) idle &= !machine->opens[i].used;
+    for (uint32_t i = 0; i < machine->inode_count; i++) idle &= !machine->inodes[i] || !is_mapped(machine->inodes[i]);
+    pthread_mutex_unlock(&all);
+    return idle;
+}
+
 /* A machine with the clock and so on of the other one, and room for its inodes. */
 static struct io_crash *machine_after(const struct io_crash *old)
 {

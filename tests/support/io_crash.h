@@ -51,6 +51,9 @@ typedef void io_crash_hook(void *context, struct io_crash *machine, enum io_kind
 void io_crash_watch(struct io_crash *machine, io_crash_hook *hook, void *context);
 uint64_t io_crash_calls(const struct io_crash *machine); /* so far, but for close and unmap */
 
+/* Nothing is open, locked or mapped: as the last one leaves it who closes all. */
+bool io_crash_idle(const struct io_crash *machine);
+
 /* The machine as it comes up after its power failed now. What survives is drawn from the seed; the first ones are special:
  * 0 only what was synced, 1 everything, 2 to 9 everything up to some moment, and nothing of after it; 10 to 17 everything
  * but one change, or one change only; from 18 on each unit by a coin, fair or not, of each of the sizes. */

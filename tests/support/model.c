@@ -146,6 +146,7 @@ static void log_durable(struct model *model, uint32_t count)
 
 static void acks_durable(struct model *model, uint32_t of)
 {
+    if (model->consumers[of].loss == MODEL_POWER_LOST) return; /* nobody knows yet which there are */
     for (uint32_t i = 0; i < model->count; i++)
         if (model->messages[i].to[of].ack == MODEL_ACKED) model->messages[i].to[of].ack_durable = true;
 }
@@ -345,6 +346,12 @@ int model_consumer_open(struct model *model, lq_queue *queue, uint32_t of, uint3
     struct model_consumer *consumer = &model->consumers[of];
     lq_consumer *opened;
 
+    if (consumer->existence == MODEL_MAYBE_THERE && !(flags & LQ_CONSUMER_NO_CREATE)) {
+        /* The one of before, or a new one: that must be known. */
+        int err = model_consumer_open(model, queue, of, flags | LQ_CONSUMER_NO_CREATE, member);
+        if (err != LQ_ENOTFOUND || consumer->existence != MODEL_NOT_THERE) return err;
+    }
+
     if (consumer->existence == MODEL_NOT_THERE && !(flags & LQ_CONSUMER_NO_CREATE)) {
         remember_consumed(model);
         consumer->existence = MODEL_MAYBE_THERE;
@@ -476,6 +483,14 @@ int model_get_batch(struct model *model, uint32_t member, uint32_t most)
     return note(model, err);
 }
 
+bool model_handle(struct model *model, uint32_t member, const lq_message *message)
+{
+    uint32_t number = handed_out(model, member, message);
+    if (number == UINT32_MAX) return false;
+    model->messages[number].to[model->members[member].of].ack = MODEL_MAYBE_ACKED;
+    return true;
+}
+
 struct dispatch {
     struct model *model;
     uint32_t member, number;
@@ -555,7 +570,7 @@ int model_ack_all(struct model *model, uint32_t number)
     }
     int err = lq_ack_batch(member->consumer, messages, count);
     for (uint32_t i = 0; i < count; i++) acked(model, member, numbers[i], err);
-    if (!err && member->saves_acks && model->options.sync == LQ_SYNC_ALWAYS) acks_durable(model, member->of);
+    if (!err && count > 0 && member->saves_acks && model->options.sync == LQ_SYNC_ALWAYS) acks_durable(model, member->of);
     return note(model, err);
 }
 

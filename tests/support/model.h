@@ -114,6 +114,7 @@ bool model_has_members(const struct model *model, uint32_t of);
 int model_poll(struct model *model, uint32_t member);          /* the message is held then */
 int model_get_batch(struct model *model, uint32_t member, uint32_t most);
 int model_dispatch(struct model *model, uint32_t member, uint32_t most); /* a handler acks them; for LQ_CONSUMER_DISPATCH */
+bool model_handle(struct model *model, uint32_t member, const lq_message *message); /* for a handler of one's own, which acks */
 int model_ack(struct model *model, uint32_t held);
 int model_ack_all(struct model *model, uint32_t member);       /* in one call */
 int model_release(struct model *model, uint32_t held);
@@ -124,9 +125,12 @@ int model_stats(struct model *model, lq_queue *queue);
 
 /* After that loss, opens the queue on `io`, compares everything, uses it and closes it. True when all is as it must be;
  * else the reason is in model->why. The model learns what is there now: from then on it must stay. So this may itself be
- * watched, and the model taken to compare what a crash in the middle of it leaves. `quick`: it is only opened and
- * compared. */
-bool model_check(struct model *model, const struct lqi_io *io, enum model_loss loss, bool quick);
+ * watched, and the model taken to compare what a crash in the middle of it leaves. */
+enum model_check_flags {
+    MODEL_QUICK = 1,    /* only open and compare */
+    MODEL_PUT_FIRST = 2 /* put, and close and open again, before any consumer is opened */
+};
+bool model_check(struct model *model, const struct lqi_io *io, enum model_loss loss, unsigned flags);
 
 /* ---- for model_check.c -------------------------------------------------- */
 

@@ -182,6 +182,26 @@ static bool close_queue(struct model *model, lq_queue *queue)
     return err ? model_failed(model, "close", err) : !model->why[0];
 }
 
+/* What the log says is known; what the consumers have made of it, who may think that they are further than its end, is not. */
+static bool put_first(struct model *model, const struct lqi_io *io, uint64_t *last_id, lq_queue **queue)
+{
+    for (uint32_t i = 0; i < 3; i++) {
+        uint32_t number = model->count;
+        int err = model_put(model, *queue, i == 1 ? 50 : 9, false);
+        if (err == LQ_EFULL && model->options.size_max) break;
+        if (err) return model_failed(model, "put first", err);
+        if (*last_id && model->messages[number].id != *last_id + 1 && !model->vanished)
+            return model_wrong(model, "behind id %" PRIu64 " comes id %" PRIu64, *last_id, model->messages[number].id);
+        *last_id = model->messages[number].id;
+    }
+    int err = model_sync(model, *queue);
+    if (err) return model_failed(model, "sync", err);
+    if (!close_queue(model, *queue)) return false;
+    *queue = NULL;
+    err = model_open(model, io, LQ_NO_CREATE, queue);
+    return err ? model_failed(model, "open after the first put", err) : true;
+}
+
 /* After a clean close nothing was lost, and nothing is left to do. */
 static bool open_again(struct model *model, const struct lqi_io *io, uint64_t last_id)
 {
@@ -220,8 +240,9 @@ static enum model_loss worse(enum model_loss a, enum model_loss b)
     return a > b ? a : b;
 }
 
-bool model_check(struct model *model, const struct lqi_io *io, enum model_loss loss, bool quick)
+bool model_check(struct model *model, const struct lqi_io *io, enum model_loss loss, unsigned flags)
 {
+    bool quick = flags & MODEL_QUICK;
     struct model_found found;
     lq_queue *queue = NULL;
 
@@ -234,8 +255,10 @@ bool model_check(struct model *model, const struct lqi_io *io, enum model_loss l
 
     int err = model_open(model, io, model->queue_made ? LQ_NO_CREATE : 0, &queue);
     if (err) return model_failed(model, "open", err);
-    bool good = read_log(model, queue, &found) && compare_log(model, &found) && compare_consumers(model, queue, quick) &&
-                (quick || use(model, queue, &found.last_id));
-    good = close_queue(model, queue) && good;
+    bool good = read_log(model, queue, &found) && compare_log(model, &found);
+    if (good && flags & MODEL_PUT_FIRST)
+        good = put_first(model, io, &found.last_id, &queue) && read_log(model, queue, &found) && compare_log(model, &found);
+    good = good && compare_consumers(model, queue, quick) && (quick || use(model, queue, &found.last_id));
+    if (queue) good = close_queue(model, queue) && good;
     return good && (quick || (open_again(model, io, found.last_id) && verify(model, io)));
 }
