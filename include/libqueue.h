@@ -122,6 +122,11 @@
  * and LQ_EBUSY; other codes are named where they arise. lq_error_text() tells
  * what failed, in which file, at which byte and why.
  *
+ * FILES. Those of a queue in use are the library's. One of them, `shared`, is mapped: it is the memory that the processes share.
+ * Removed or replaced it stays with those who have it, and new openers are refused until all have closed (LQ_EBUSY, or
+ * what is there by its name). Cut or written over in place it takes them down (SIGBUS; LQ_ECORRUPT if they notice), as
+ * a stray pointer would; what was synced is there all the same when the queue is opened next.
+ *
  * FILE SYSTEMS. Local ones. Network file systems (NFS, CIFS, 9p, ...) are
  * refused with LQ_EUNSUPPORTED, as neither locks nor memory are shared there.
  * When xfs or btrfs shut themselves down under an open queue, because their own

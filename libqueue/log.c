@@ -240,13 +240,27 @@ static int over_the_end(const struct lqi_tail *tail, const struct lqi_append *ap
                     tail->end);
 }
 
+/* What was missing has been provided, and is missing all the same, with nobody appending: numbers that no writer of ours
+ * has left behind. */
+#define ROOM_TRIES 1000
+
+static int never_room(const struct lqi_log *log, const struct lqi_tail *tail)
+{
+    return lqi_fail(LQ_ECORRUPT, "%s: its numbers make no sense (end %" PRIu64 ", written %" PRIu64 "): was it written over while in use?",
+                    LQI_SHARED_NAME, tail->end, atomic_load(&log->state->written));
+}
+
 /* Takes the append lock when there is room for the record. */
 static int lock_with_room(struct lqi_log *log, const struct lqi_append *append, struct lqi_tail *tail_out)
 {
-    for (;;) {
+    uint64_t end = 0;
+
+    for (unsigned tries = 0;; tries++) {
         int err = lock_append(log);
         if (err) return err;
         *tail_out = *committed(log->state);
+        if (tail_out->end != end) tries = 0;
+        end = tail_out->end;
         err = over_the_end(tail_out, append);
         if (!err) err = over_size_max(log, tail_out, append);
         enum missing missing = err ? NOTHING : missing_for(log, tail_out, lqi_record_span(append->size));
@@ -256,7 +270,7 @@ static int lock_with_room(struct lqi_log *log, const struct lqi_append *append, 
             if (!err) commit(log, tail_out);
         }
         lqi_unlock(&log->state->append);
-        if (!err) err = provide(log, missing, tail_out->span);
+        if (!err) err = tries < ROOM_TRIES ? provide(log, missing, tail_out->span) : never_room(log, tail_out);
         if (err) return err;
     }
 }

@@ -56,6 +56,16 @@ void lqi_consumer_mend(struct lqi_consumer_slot *consumer, struct lqi_region *re
     add(&consumer->unsaved, 1);
 }
 
+/* Could a member have left these numbers, dead or not? Else somebody has written over the file, and loops over them would never end. */
+static int check_numbers(const struct lqi_shared_map *map, const struct lqi_consumer_slot *consumer)
+{
+    uint64_t floor = lqi_floor(consumer), delivered = lqi_delivered(consumer);
+
+    if (atomic_load_explicit(&consumer->state, memory_order_acquire) != LQI_CONSUMER_USED) return LQ_OK; /* about to be made, perhaps */
+    if (delivered <= floor || delivered - floor <= consumer->window) return LQ_OK; /* below: see lqi_skip_to() */
+    return lqi_fail(LQ_ECORRUPT, "%s: the numbers of consumer '%.100s' make no sense: was it written over while in use?", map->file.name, consumer->name);
+}
+
 /* The lock's owner died inside; the state is mended by the first who can reach the slots. */
 static int mend_after_death(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer, struct lqi_region *region)
 {
@@ -79,7 +89,8 @@ int lqi_consumer_lock(struct lqi_shared_map *map, struct lqi_consumer_slot *cons
         consumer->broken = 1;
         lqi_lock_mend(&consumer->lock);
     }
-    int err = consumer->broken ? mend_after_death(map, consumer, region) : LQ_OK;
+    int err = check_numbers(map, consumer);
+    if (!err && consumer->broken) err = mend_after_death(map, consumer, region);
     if (err) lqi_unlock(&consumer->lock);
     return err;
 }

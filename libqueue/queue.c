@@ -540,8 +540,12 @@ static void promise_end(lq_queue *queue)
     if (err && err != LQ_ECORRUPT) return;
     uint64_t synced = atomic_load(&state->synced), next_id = atomic_load(&state->synced_id) + 1;
     if (trim.synced >= synced && trim.next_id >= next_id) return;
-    trim.first_id = atomic_load(&state->first_id);
-    trim.position = atomic_load(&state->first_position);
+    /* Where the log begins is not for us to move: memory that somebody has written over must not give segments up. */
+    if (err) {
+        trim.first_id = atomic_load(&state->first_id);
+        trim.position = atomic_load(&state->first_position);
+        if (!trim.first_id || trim.position % 8) return;
+    }
     trim.synced = synced;
     trim.next_id = next_id;
     (void)lqi_trim_store(&queue->meta_file, queue->meta.uuid, &trim);
