@@ -369,6 +369,30 @@ static int take_two_and_wait(void *path)
     return 0;
 }
 
+/* Whoever opens the queue next gets the place of the dead handle, and it is alive. */
+static void what_a_killed_process_held_comes_to_the_others_though_its_place_is_taken(void **state)
+{
+    char path[4096];
+    strcpy(path, api_path(*state, "q"));
+    lq_queue *queue = api_open(state, NULL);
+    api_put(queue, "one");
+    api_put(queue, "two");
+    lq_consumer *watcher = api_consumer(queue, "watcher", &(lq_consumer_options){.start = LQ_START_END});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    pid_t child = child_start(take_two_and_wait, path);
+    api_get_ack(watcher, "ready");
+    api_get_ack(consumer, "ready");
+    child_kill(child);
+    lq_queue *others[5];
+    for (int i = 0; i < 5; i++) others[i] = api_open(state, NULL);
+    api_get_ack(consumer, "one");
+    api_get_ack(consumer, "two");
+    for (int i = 0; i < 5; i++) OK(lq_close(others[i]));
+    OK(lq_consumer_close(watcher));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 static void what_a_killed_process_held_comes_to_the_others_with_its_attempt_counted(void **state)
 {
     char path[4096];
@@ -520,6 +544,7 @@ int main(void)
         IN_DIRECTORY(two_handles_in_one_process_are_two_users_of_the_queue),
         IN_DIRECTORY(processes_share_the_messages_out_between_them),
         IN_DIRECTORY(what_a_killed_process_held_comes_to_the_others_with_its_attempt_counted),
+        IN_DIRECTORY(what_a_killed_process_held_comes_to_the_others_though_its_place_is_taken),
         IN_DIRECTORY(there_is_a_limit_of_members_and_the_next_one_is_told),
         IN_DIRECTORY(there_is_a_limit_of_consumers_and_the_next_one_is_told),
         IN_DIRECTORY(a_deleted_consumer_begins_anew),

@@ -185,6 +185,23 @@ static void who_has_nothing_to_do_keeps_no_deleted_file_open(void **state)
     OK(lq_close(queue));
 }
 
+static void who_has_a_full_window_keeps_no_deleted_file_open(void **state)
+{
+    lq_queue *queue = api_open(state, &(lq_options){SMALL, .retention = LQ_RETAIN_LIMITS, .size_max = 256 << 10});
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.window = 64});
+    lq_message message;
+
+    api_put_range(queue, 1, 200, BODY);
+    for (int i = 0; i < 64; i++) OK(lq_poll(consumer, &message));
+    EQUAL(deleted_and_open(), 0);
+    api_put_range(queue, 201, 600, BODY);
+    HOLDS(api_stats(queue).first_id > 200);
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    EQUAL(deleted_and_open(), 0);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 /* ---- a full queue ---------------------------------------------------------------- */
 
 static void a_full_queue_rejects_until_something_is_consumed(void **state)
@@ -486,6 +503,7 @@ int main(void)
         IN_DIRECTORY(what_was_consumed_before_a_restart_goes_after_it),
         IN_DIRECTORY(who_consumes_faster_than_the_log_is_written_gets_the_disk_back_too),
         IN_DIRECTORY(who_has_nothing_to_do_keeps_no_deleted_file_open),
+        IN_DIRECTORY(who_has_a_full_window_keeps_no_deleted_file_open),
         IN_DIRECTORY(a_full_queue_rejects_until_something_is_consumed),
         IN_DIRECTORY(a_full_queue_whose_log_is_still_in_memory_makes_room_as_well),
         IN_DIRECTORY(a_full_queue_blocks_until_somebody_consumes),

@@ -5,9 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
+#include "queue.h"
 #include "support/api.h"
 #include "support/child.h"
 #include "support/damage.h"
@@ -113,12 +115,53 @@ static void the_clamped_position_survives_another_power_loss(void **state)
     OK(lq_close(queue));
 }
 
+/* ---- durable before an id is given again ---------------------------------------- */
+
+static int position_fd;
+static unsigned writes, unsynced;
+
+static int watch_open(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    int error = lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+    if (!error && strcmp(name, "c.pos") == 0) position_fd = *fd_out;
+    return error;
+}
+
+static int watch_write(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    if (fd == position_fd) writes++, unsynced++;
+    return lqi_io_posix.write(io, fd, offset, data, size);
+}
+
+static int watch_sync(const struct lqi_io *io, int fd)
+{
+    if (fd == position_fd) unsynced = 0;
+    return lqi_io_posix.sync(io, fd);
+}
+
+static void the_clamped_position_is_durable_when_the_queue_is_open(void **state)
+{
+    struct lqi_io io = lqi_io_posix;
+    lq_queue *queue;
+    io.open = watch_open;
+    io.write = watch_write;
+    io.sync = watch_sync;
+    prepare(state, true);
+    writes = unsynced = 0;
+    OK(lqi_open_io(&io, queue_path, &options, &queue));
+    HOLDS(writes > 0);
+    EQUAL(unsynced, 0);
+    EQUAL(api_consumer_stats(queue, "c").delivered, LEFT);
+    OK(lq_close(queue));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_consumer_ahead_of_the_log_receives_what_is_put_next),
         IN_DIRECTORY(words_of_messages_that_were_taken_back_do_not_settle_those_that_come_in_their_place),
         IN_DIRECTORY(the_clamped_position_survives_another_power_loss),
+        IN_DIRECTORY(the_clamped_position_is_durable_when_the_queue_is_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -150,6 +150,46 @@ static void a_sync_by_hand_that_fails_poisons_too(void **state)
     end(&disk);
 }
 
+/* The log has nothing to sync; what the consumer has settled has. */
+static void a_failed_sync_of_an_offset_file_poisons_too(void **state)
+{
+    struct disk disk = {.queue = NULL};
+    begin(state, &disk, NULL);
+    api_take_range(disk.consumer, 1, 2, SIZE);
+    fail_the_next_sync(&disk);
+    IS(LQ_EPOISONED, lq_sync(disk.queue));
+    TEXT_HAS("sync", "consumers/c.pos");
+    EQUAL(api_stats(disk.queue).poisoned, 1);
+    IS(LQ_EPOISONED, lq_put(disk.queue, "no", 2, NULL));
+    IS(LQ_EPOISONED, lq_sync(disk.queue));
+    EQUAL(disk.fault.calls[IO_SYNC], 1);
+    end(&disk);
+}
+
+/* They may be clean pages that never reached the disk; another sync would not write them. */
+static void opened_anew_what_is_doubtful_is_written_again_before_it_counts(void **state)
+{
+    struct disk disk = {.queue = NULL};
+    begin(state, &disk, NULL);
+    fail_the_next_sync(&disk);
+    IS(LQ_EPOISONED, lq_put(disk.queue, "doubtful", 8, NULL));
+    io_fault_end(&disk.fault);
+    OK(lq_consumer_close(disk.consumer));
+    (void)lq_close(disk.queue);
+
+    lq_queue *queue;
+    io_fault_plan(&disk.fault, IO_WRITE, 1, false, EIO);
+    IS(LQ_EIO, lqi_open_io(&disk.fault.io, api_path(*state, "q"), NULL, &queue));
+    TEXT_HAS("write", "log/00000000000000000001.seg");
+    EQUAL(disk.fault.calls[IO_SYNC], 0);
+    io_fault_end(&disk.fault);
+    OK(lqi_open_io(&disk.fault.io, api_path(*state, "q"), NULL, &queue));
+    EQUAL(api_stats(queue).last_id, BEFORE + 1);
+    EQUAL(api_stats(queue).poisoned, 0);
+    OK(lq_close(queue));
+    io_fault_release(&disk.fault);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +199,8 @@ int main(void)
         IN_DIRECTORY(opened_anew_the_queue_takes_messages_again),
         IN_DIRECTORY(what_the_kernel_forgot_costs_nothing_that_was_durable),
         IN_DIRECTORY(a_sync_by_hand_that_fails_poisons_too),
+        IN_DIRECTORY(a_failed_sync_of_an_offset_file_poisons_too),
+        IN_DIRECTORY(opened_anew_what_is_doubtful_is_written_again_before_it_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

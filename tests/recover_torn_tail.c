@@ -170,6 +170,25 @@ static void a_read_only_look_at_a_torn_tail_changes_nothing(void **state)
     api_tree_free(before);
 }
 
+/* A roll ended between the trailer and the next segment. The trailer was on the disk before what it closes. */
+static void a_sealed_segment_ends_before_a_record_that_never_reached_the_disk(void **state)
+{
+    torn(state, "q", LQ_SYNC_NEVER);
+    to_put = 700;
+    lose_power();
+    const char *segment = api_segment(queue_path, 0);
+    HOLDS(api_segment(queue_path, 1) && !api_segment(queue_path, 2));
+    damage_remove(api_segment(queue_path, 1));
+    damage_zero(segment, place_of(100), SPAN);
+    lq_queue *queue = open_queue();
+    EQUAL(api_stats(queue).last_id, 99);
+    EQUAL(api_stats(queue).damage, 0);
+    api_read_range(queue, 1, 99, SIZE);
+    api_put_range(queue, 100, 150, SIZE);
+    api_read_range(queue, 1, 150, SIZE);
+    OK(lq_close(queue));
+}
+
 /* ---- not torn: promised ------------------------------------------------- */
 
 static unsigned count_readable(lq_queue *queue, unsigned *damage_out)
@@ -301,6 +320,7 @@ int main(void)
         IN_DIRECTORY(a_record_of_which_the_end_is_zeroes_is_dropped_and_counted),
         IN_DIRECTORY(later_records_behind_one_that_did_not_reach_the_disk_are_not_there_and_do_not_come_back),
         IN_DIRECTORY(records_that_were_cut_do_not_come_back_behind_one_put_in_their_place),
+        IN_DIRECTORY(a_sealed_segment_ends_before_a_record_that_never_reached_the_disk),
         IN_DIRECTORY(garbage_behind_the_last_record_is_dropped_and_counted),
         IN_DIRECTORY(what_was_torn_is_reported_by_the_population_that_met_it_only),
         IN_DIRECTORY(a_read_only_look_at_a_torn_tail_changes_nothing),

@@ -1,5 +1,6 @@
 /* Leases: death inside a consumer's lock, between any two stores, and what the next owner makes of it. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -154,6 +155,110 @@ static void what_was_given_back_half_comes_again(void **state)
     check(state, given_back_but_not_counted, 0);
 }
 
+/* ---- the order of stores ----------------------------------------------------------------- */
+
+/* Slots cannot be written until somebody tries to: that is the moment to look what else has changed. */
+static struct {
+    const struct lqi_consumer_slot *consumer;
+    struct lqi_region *region;
+    bool met;
+    uint64_t floor, delivered;
+} at_slot;
+
+static uint8_t *slots_page(void)
+{
+    HOLDS((uintptr_t)at_slot.region->slots % 4096 == 0);
+    return (uint8_t *)at_slot.region->slots;
+}
+
+static void look_and_allow(int number)
+{
+    (void)number;
+    at_slot.met = true;
+    at_slot.floor = lqi_floor(at_slot.consumer);
+    at_slot.delivered = lqi_delivered(at_slot.consumer);
+    if (mprotect(slots_page(), 4096, PROT_READ | PROT_WRITE) != 0) _exit(1);
+}
+
+static void look_when_a_slot_is_written(const lq_consumer *consumer)
+{
+    const struct sigaction look = {.sa_handler = look_and_allow, .sa_flags = SA_RESETHAND};
+    at_slot.consumer = consumer->slot;
+    at_slot.region = consumer->member.region;
+    at_slot.met = false;
+    EQUAL(sigaction(SIGSEGV, &look, NULL), 0);
+    EQUAL(mprotect(slots_page(), 4096, PROT_READ), 0);
+}
+
+static void a_slot_is_written_before_its_message_counts_as_delivered_or_settled(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    lq_message first, message;
+    api_put_range(queue, 1, 3, BODY);
+    OK(lq_poll(consumer, &first));
+
+    look_when_a_slot_is_written(consumer);
+    OK(lq_poll(consumer, &message));
+    HOLDS(at_slot.met);
+    EQUAL(at_slot.delivered, 1);
+    EQUAL(lqi_delivered(consumer->slot), 2);
+
+    look_when_a_slot_is_written(consumer);
+    OK(lq_ack(consumer, &first));
+    HOLDS(at_slot.met);
+    EQUAL(at_slot.floor, 0);
+    EQUAL(lqi_floor(consumer->slot), 1);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+/* ---- the floor, the window ---------------------------------------------------------------- */
+
+static void the_floor_moves_over_what_is_settled_and_over_nothing_else(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    lq_message messages[5];
+    api_put_range(queue, 1, 5, BODY);
+    for (int i = 0; i < 5; i++) OK(lq_poll(consumer, &messages[i]));
+    OK(lq_ack(consumer, &messages[2]));
+    EQUAL(lqi_floor(consumer->slot), 0);
+    OK(lq_ack(consumer, &messages[0]));
+    EQUAL(lqi_floor(consumer->slot), 1); /* 2 is out */
+    OK(lq_release(consumer, &messages[1]));
+    OK(lq_ack(consumer, &messages[3]));
+    EQUAL(lqi_floor(consumer->slot), 1); /* 2 waits to come again */
+    OK(lq_poll(consumer, &messages[1]));
+    EQUAL(messages[1].id, 2);
+    OK(lq_ack(consumer, &messages[1]));
+    EQUAL(lqi_floor(consumer->slot), 4);
+    OK(lq_ack(consumer, &messages[4]));
+    EQUAL(lqi_floor(consumer->slot), 5);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+static void a_message_is_not_settled_by_the_one_that_took_its_slot(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.window = 64});
+    struct lqi_member *member = &consumer->member;
+    lq_message message;
+    api_put_range(queue, 1, 65, BODY);
+    api_take_range(consumer, 1, 64, BODY);
+    OK(lq_poll(consumer, &message));
+    EQUAL(message.id, 65); /* in the slot that was that of message 1 */
+    OK(lqi_consumer_lock(&queue->map, consumer->slot, member->region));
+    IS(LQ_ELEASE, lqi_settle(member, 1, (uint32_t)(message.lease >> 32), LQI_ACK));
+    IS(LQ_ELEASE, lqi_settle(member, 66, (uint32_t)(message.lease >> 32), LQI_ACK));
+    IS(LQ_ELEASE, lqi_settle(member, 0, 0, LQI_ACK));
+    OK(lqi_settle(member, 65, (uint32_t)(message.lease >> 32), LQI_ACK));
+    lqi_consumer_unlock(consumer->slot);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 /* ---- the numbers of leases ------------------------------------------------------------- */
 
 static void tokens_go_round_without_zero(void **state)
@@ -229,6 +334,9 @@ int main(void)
         IN_DIRECTORY(counts_are_counted_again),
         IN_DIRECTORY(the_floor_catches_up_with_what_was_settled),
         IN_DIRECTORY(what_was_given_back_half_comes_again),
+        IN_DIRECTORY(a_slot_is_written_before_its_message_counts_as_delivered_or_settled),
+        IN_DIRECTORY(the_floor_moves_over_what_is_settled_and_over_nothing_else),
+        IN_DIRECTORY(a_message_is_not_settled_by_the_one_that_took_its_slot),
         IN_DIRECTORY(tokens_go_round_without_zero),
         IN_DIRECTORY(attempts_stop_counting_before_they_overflow),
         IN_DIRECTORY(a_hole_larger_than_the_window_is_stepped_over_in_parts),

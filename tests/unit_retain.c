@@ -1,0 +1,384 @@
+/* Retention, to the message, the byte and the microsecond: what may go, in which order, and what stays. The machine is watched:
+ * when a file goes, `meta` must say so already, durably. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "queue.h"
+#include "retain.h"
+#include "support/api.h"
+#include "support/damage.h"
+
+enum { KIB = 1024, BODY = 1000, MESSAGES = 300 };
+
+/* ---- the machine, watched ------------------------------------------------------- */
+
+static struct {
+    lq_queue *queue;
+    bool meta_unsynced;
+    bool sync_fails;
+    uint64_t deleted; /* the last segment that went */
+    int64_t now_us;   /* 0: as it is */
+} watched;
+
+static int watch_write(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    if (watched.queue && fd == watched.queue->meta_file.fd) watched.meta_unsynced = true;
+    return lqi_io_posix.write(io, fd, offset, data, size);
+}
+
+static int watch_sync(const struct lqi_io *io, int fd)
+{
+    bool meta = watched.queue && fd == watched.queue->meta_file.fd;
+    if (meta && watched.sync_fails) return EIO;
+    if (meta) watched.meta_unsynced = false;
+    return lqi_io_posix.sync(io, fd);
+}
+
+static int watch_unlink(const struct lqi_io *io, int dir, const char *name)
+{
+    struct lqi_trim trim;
+    uint64_t id;
+    if (lqi_segment_name_parse(name, &id)) {
+        HOLDS(!watched.meta_unsynced);
+        OK(lqi_trim_load(&watched.queue->meta_file, watched.queue->meta.uuid, &trim));
+        HOLDS(trim.first_id > id);
+        HOLDS(id > watched.deleted); /* the oldest first */
+        watched.deleted = id;
+    }
+    return lqi_io_posix.unlink(io, dir, name);
+}
+
+static int64_t watch_wall_us(const struct lqi_io *io)
+{
+    return watched.now_us ? watched.now_us : lqi_io_posix.wall_us(io);
+}
+
+static struct lqi_io io;
+
+/* A queue with messages in some segments, all in their files; nothing of it may go by itself. */
+static lq_queue *make_queue(void **state, lq_options options)
+{
+    lq_queue *queue;
+    io = lqi_io_posix;
+    io.write = watch_write;
+    io.sync = watch_sync;
+    io.unlink = watch_unlink;
+    io.wall_us = watch_wall_us;
+    memset(&watched, 0, sizeof watched);
+    options.size = sizeof options;
+    options.segment_size = options.ring_size = 64 * KIB;
+    options.sync = LQ_SYNC_NEVER;
+    OK(lqi_open_io(&io, api_path(*state, "q"), &options, &queue));
+    watched.queue = queue;
+    api_put_range(queue, 1, MESSAGES, BODY);
+    OK(lq_sync(queue));
+    return queue;
+}
+
+static void close_queue(lq_queue *queue)
+{
+    watched.queue = NULL;
+    OK(lq_close(queue));
+}
+
+/* The first ids of the segments there are. */
+struct segments {
+    uint64_t ids[20];
+    size_t count;
+};
+
+static struct segments list(lq_queue *queue)
+{
+    struct segments segments;
+    uint64_t *ids;
+    OK(lqi_segment_list(queue->io, queue->log.log_dir, &ids, &segments.count, NULL));
+    HOLDS(segments.count <= 20);
+    memcpy(segments.ids, ids, segments.count * sizeof *ids);
+    free(ids);
+    return segments;
+}
+
+static size_t retain(lq_queue *queue, uint64_t bytes, bool drop)
+{
+    size_t gone = 77;
+    OK(lqi_retain(&queue->log, bytes, drop, &gone));
+    return gone;
+}
+
+/* What is told of the log's beginning is true. */
+static void begins_with(lq_queue *queue, uint64_t id)
+{
+    const struct lqi_log_state *state = queue->log.state;
+    struct segments now = list(queue);
+    struct lqi_segment segment;
+    struct lqi_trim trim;
+
+    EQUAL(now.ids[0], id);
+    OK(lqi_segment_open(&segment, queue->io, queue->log.log_dir, id, queue->meta.uuid, false));
+    EQUAL(atomic_load(&state->first_id), id);
+    EQUAL(atomic_load(&state->first_position), segment.head.position);
+    EQUAL(atomic_load(&state->second_id), now.count > 1 ? now.ids[1] : 0);
+    if (id > 1) {
+        OK(lqi_trim_load(&queue->meta_file, queue->meta.uuid, &trim));
+        EQUAL(trim.first_id, id);
+        EQUAL(trim.position, segment.head.position);
+        EQUAL(trim.synced, atomic_load(&state->synced));
+        EQUAL(trim.next_id, atomic_load(&state->synced_id) + 1);
+    }
+    lqi_segment_close(&segment);
+}
+
+/* ---- what is consumed -------------------------------------------------------------- */
+
+static void a_segment_goes_when_its_last_message_is_settled_and_not_before(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    struct segments all = list(queue);
+    HOLDS(all.count >= 4);
+    begins_with(queue, 1);
+
+    api_take_range(consumer, 1, all.ids[1] - 2, BODY);
+    EQUAL(retain(queue, 0, false), 0);
+    begins_with(queue, 1);
+    api_take_range(consumer, all.ids[1] - 1, all.ids[1] - 1, BODY); /* the ack itself sees to it */
+    begins_with(queue, all.ids[1]);
+    EQUAL(retain(queue, 0, false), 0);
+    api_take_range(consumer, all.ids[1], all.ids[2] - 2, BODY);
+    EQUAL(retain(queue, 0, false), 0);
+    begins_with(queue, all.ids[1]);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+static void all_but_the_last_segment_go_at_once_the_oldest_first(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    struct segments all = list(queue);
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.start = LQ_START_END});
+    EQUAL(retain(queue, 0, false), all.count - 1);
+    EQUAL(watched.deleted, all.ids[all.count - 2]);
+    EQUAL(list(queue).count, 1);
+    begins_with(queue, all.ids[all.count - 1]);
+    api_put_range(queue, MESSAGES + 1, MESSAGES + 100, BODY); /* and the next one is the second */
+    EQUAL(atomic_load(&queue->log.state->second_id), list(queue).ids[1]);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+static void the_slowest_consumer_decides_and_one_who_cannot_be_read_keeps_everything(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    struct segments all = list(queue);
+    OK(lq_consumer_close(api_consumer(queue, "slow", &(lq_consumer_options){.start = LQ_START_ID, .start_id = all.ids[1]})));
+    close_queue(queue);
+    const char *file = api_path(*state, "q/consumers/slow.pos");
+    struct api_bytes good = api_file_read(file);
+    damage_fill(file, 0, 8192, 5);
+
+    OK(lqi_open_io(&io, api_path(*state, "q"), NULL, &queue));
+    watched.queue = queue;
+    lq_consumer *fast = api_consumer(queue, "fast", &(lq_consumer_options){.start = LQ_START_END});
+    EQUAL(retain(queue, 0, false), 0);
+    OK(lq_consumer_close(fast));
+    close_queue(queue);
+    api_file_write(file, good.bytes, good.size);
+    free(good.bytes);
+
+    OK(lqi_open_io(&io, api_path(*state, "q"), NULL, &queue));
+    watched.queue = queue;
+    EQUAL(retain(queue, 0, false), 1);
+    begins_with(queue, all.ids[1]);
+    close_queue(queue);
+}
+
+static void without_consumers_only_limits_delete(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    EQUAL(retain(queue, 0, false), 0);
+    begins_with(queue, 1);
+    close_queue(queue);
+}
+
+static void who_waits_for_room_is_told(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.start = LQ_START_END});
+    struct lqi_bell *room = &queue->log.state->room;
+    uint32_t seen = lqi_bell_listen(room);
+    HOLDS(retain(queue, 0, false) > 0);
+    HOLDS(atomic_load(&room->word) != seen);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+/* ---- limits ------------------------------------------------------------------------ */
+
+/* How many bytes more fit into the queue. */
+static uint64_t room_of(lq_queue *queue)
+{
+    lq_stats stats = api_stats(queue);
+    return stats.size_max - stats.bytes;
+}
+
+static void to_make_room_as_many_go_as_it_takes_to_the_byte(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){.size_max = 1 << 20});
+    struct segments all = list(queue);
+    uint64_t room = room_of(queue);
+    EQUAL(retain(queue, room, true), 0);
+    EQUAL(retain(queue, room + 1, false), 0); /* nobody has asked to drop anything */
+    EQUAL(retain(queue, room + 1, true), 1);
+    begins_with(queue, all.ids[1]);
+    room = room_of(queue);
+    EQUAL(retain(queue, room, true), 0);
+    begins_with(queue, all.ids[1]);
+    close_queue(queue);
+}
+
+static void over_size_max_the_oldest_go_without_being_asked_where_limits_count(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){.size_max = 1 << 20, .retention = LQ_RETAIN_LIMITS});
+    struct segments all = list(queue);
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.start = LQ_START_END});
+    EQUAL(retain(queue, 0, false), 0); /* what is consumed does not go for that */
+    EQUAL(retain(queue, room_of(queue), false), 0);
+    EQUAL(retain(queue, room_of(queue) + 1, false), 1);
+    begins_with(queue, all.ids[1]);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+static int64_t made_us(lq_queue *queue, uint64_t first_id)
+{
+    struct lqi_segment segment;
+    OK(lqi_segment_open(&segment, queue->io, queue->log.log_dir, first_id, queue->meta.uuid, false));
+    lqi_segment_close(&segment);
+    return segment.head.created_us;
+}
+
+static void a_segment_is_too_old_when_the_next_one_is_to_the_microsecond(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){.age_max_ms = 3600000, .retention = LQ_RETAIN_BOTH});
+    struct segments all = list(queue);
+    const int64_t hour_us = (int64_t)3600 * 1000000;
+    HOLDS(made_us(queue, all.ids[1]) < made_us(queue, all.ids[2]));
+    watched.now_us = made_us(queue, all.ids[1]) + hour_us;
+    EQUAL(retain(queue, 0, false), 0);
+    watched.now_us++;
+    EQUAL(retain(queue, 0, false), 1);
+    begins_with(queue, all.ids[1]);
+    watched.now_us = made_us(queue, all.ids[3]) + hour_us;
+    EQUAL(retain(queue, 0, false), 1);
+    begins_with(queue, all.ids[2]);
+    close_queue(queue);
+}
+
+static void no_age_is_over_an_age_without_end(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){.age_max_ms = INT64_MAX, .retention = LQ_RETAIN_LIMITS});
+    EQUAL(retain(queue, 0, false), 0);
+    close_queue(queue);
+    lq_options options = {.size = sizeof options, .retention = LQ_RETAIN_LIMITS}; /* and none is given */
+    OK(lqi_open_io(&io, api_path(*state, "r"), &options, &queue));
+    api_put_range(queue, 1, 10, BODY);
+    watched.now_us = INT64_MAX;
+    EQUAL(retain(queue, 0, false), 0);
+    watched.now_us = 0;
+    OK(lq_close(queue));
+}
+
+/* ---- failures ---------------------------------------------------------------------- */
+
+static void what_cannot_be_noted_durably_stays(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    struct segments all = list(queue);
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.start = LQ_START_END});
+    size_t gone = 77;
+    watched.sync_fails = true;
+    IS(LQ_EIO, lqi_retain(&queue->log, 0, false, &gone));
+    EQUAL(gone, 0);
+    EQUAL(list(queue).count, all.count);
+    EQUAL(atomic_load(&queue->log.state->first_id), 1);
+    watched.sync_fails = false;
+    EQUAL(retain(queue, 0, false), all.count - 1);
+    begins_with(queue, all.ids[all.count - 1]);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+static void with_both_trim_slots_damaged_a_new_one_is_begun(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    struct segments all = list(queue);
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.start = LQ_START_END});
+    damage_fill(api_path(*state, "q/meta"), 1024, 1024, 3);
+    EQUAL(retain(queue, 0, false), all.count - 1);
+    begins_with(queue, all.ids[all.count - 1]);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+static void a_segment_that_cannot_be_opened_keeps_those_before_it(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    struct segments all = list(queue);
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.start = LQ_START_END});
+    char path[4300];
+    strcpy(path, api_segment(api_path(*state, "q"), 2));
+    damage_fill(path, 0, LQI_SEGMENT_HEADER, 9);
+    EQUAL(retain(queue, 0, false), 1);
+    begins_with(queue, all.ids[1]);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+/* Whoever made a segment while others were deleted did not see that it is the second. */
+static void the_second_segment_is_known_whoever_came_first(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    struct lqi_log_state *log = queue->log.state;
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.start = LQ_START_END});
+    HOLDS(retain(queue, 0, false) > 0);
+    uint64_t first = list(queue).ids[0];
+    api_put_range(queue, MESSAGES + 1, MESSAGES + 100, BODY);
+    OK(lq_sync(queue));
+    struct segments now = list(queue);
+    HOLDS(now.count > 1 && now.ids[0] == first);
+    uint64_t newest = atomic_load(&log->spans[atomic_load(&log->write_span) & 1].first_id);
+    atomic_store(&log->second_id, 0);
+    EQUAL(retain(queue, 0, false), 0);
+    EQUAL(atomic_load(&log->second_id), newest);
+    EQUAL(retain(queue, 0, false), 0);
+    EQUAL(atomic_load(&log->second_id), newest);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(a_segment_goes_when_its_last_message_is_settled_and_not_before),
+        IN_DIRECTORY(all_but_the_last_segment_go_at_once_the_oldest_first),
+        IN_DIRECTORY(the_slowest_consumer_decides_and_one_who_cannot_be_read_keeps_everything),
+        IN_DIRECTORY(without_consumers_only_limits_delete),
+        IN_DIRECTORY(who_waits_for_room_is_told),
+        IN_DIRECTORY(to_make_room_as_many_go_as_it_takes_to_the_byte),
+        IN_DIRECTORY(over_size_max_the_oldest_go_without_being_asked_where_limits_count),
+        IN_DIRECTORY(a_segment_is_too_old_when_the_next_one_is_to_the_microsecond),
+        IN_DIRECTORY(no_age_is_over_an_age_without_end),
+        IN_DIRECTORY(what_cannot_be_noted_durably_stays),
+        IN_DIRECTORY(with_both_trim_slots_damaged_a_new_one_is_begun),
+        IN_DIRECTORY(a_segment_that_cannot_be_opened_keeps_those_before_it),
+        IN_DIRECTORY(the_second_segment_is_known_whoever_came_first),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
