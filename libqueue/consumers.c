@@ -481,10 +481,11 @@ static int delete_locked(const struct lqi_consumers *consumers, const char *name
     if (has_members(consumers, consumer, own_handle))
         err = lqi_fail(LQ_EBUSY, "consumer '%s' has members: close them first", name);
     if (!err) {
+        uint32_t before = atomic_load(&consumer->state);
         /* Before the file goes: whoever died in between would leave a consumer without one. */
         atomic_store(&consumer->state, LQI_CONSUMER_FREE);
         err = lqi_position_delete(consumers->log->io, consumers->dir, name, &gone);
-        if (!gone) atomic_store(&consumer->state, LQI_CONSUMER_USED);
+        if (!gone) atomic_store(&consumer->state, before);
     }
     if (gone) {
         atomic_store(&consumer->dropped, 0);

@@ -86,7 +86,7 @@ static int open_record(lq_consumer *consumer, uint64_t id, uint64_t visible)
 {
     struct lqi_scan *ahead = &consumer->ahead;
 
-    if (consumer->payload_id && id >= consumer->payload_id && id - consumer->payload_id < consumer->payload.count) {
+    if (consumer->payload_id && id - consumer->payload_id < consumer->payload.count) {
         lqi_payload_skip_to(&consumer->payload, (uint32_t)(id - consumer->payload_id));
         return LQ_OK;
     }
@@ -110,8 +110,7 @@ static int open_record(lq_consumer *consumer, uint64_t id, uint64_t visible)
         if (err) return err;
         break;
     }
-    if (!lqi_payload_open(&consumer->payload, ahead->payload, ahead->payload_size, ahead->record.count, ahead->record.flags))
-        return lqi_fail(LQ_ECORRUPT, "a record changed while it was read");
+    lqi_payload_open(&consumer->payload, ahead->payload, ahead->payload_size, ahead->record.count, ahead->record.flags);
     consumer->payload_id = ahead->record.first_id;
     consumer->payload_position = ahead->record.position;
     consumer->payload_time_us = ahead->record.time_us;
@@ -158,7 +157,7 @@ static int find_again(lq_consumer *consumer, const struct lqi_grant *grant, uint
     struct lqi_scan *again = &consumer->again;
     int err = grant->position == LQI_POSITION_UNKNOWN ? lqi_scan_seek_id(again, grant->id)
                                                       : lqi_scan_seek_hint(again, grant->position, grant->id, visible);
-    bool hole = err == LQI_HOLE;
+    bool hole = false;
     while (!err) {
         err = lqi_scan_next(again, visible);
         /* Damage on the way there, which is others': the message itself may be as good as ever. */

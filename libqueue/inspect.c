@@ -125,8 +125,7 @@ static int next_record(lq_reader *reader)
             return LQ_ECORRUPT;
         }
         if (err) return err;
-        if (!lqi_payload_open(&reader->payload, scan->payload, scan->payload_size, scan->record.count, scan->record.flags))
-            return lqi_fail(LQ_ECORRUPT, "a record changed while it was read");
+        lqi_payload_open(&reader->payload, scan->payload, scan->payload_size, scan->record.count, scan->record.flags);
         reader->payload_id = scan->record.first_id;
         if (wanted > reader->payload_id)
             lqi_payload_skip_to(&reader->payload, (uint32_t)lqi_min64(wanted - reader->payload_id, scan->record.count));
@@ -478,6 +477,7 @@ static void walk_open_segment(const struct lqi_log *log, const struct lqi_segmen
     for (;;) {
         int err = lqi_scan_next(&scan, limit);
         if (err == LQI_HOLE) continue;
+        if (err < 0) out->code = err;
         if (err) break;
         if (!out->first_time_us) out->first_time_us = scan.record.time_us;
         out->last_time_us = scan.record.time_us;

@@ -177,7 +177,9 @@ static int one_segment(void *context, const lq_segment *segment)
     }
     HOLDS(segment->file[0] != 0);
     if (seen->next_id) EQUAL(segment->first_id, seen->next_id);
-    if (segment->sealed) HOLDS(segment->last_id >= segment->first_id && segment->first_time_us == times_us[segment->first_id]);
+    if (seen->count == truth.segments) EQUAL(segment->last_id, MESSAGES);
+    HOLDS(segment->last_id >= segment->first_id && segment->first_time_us == times_us[segment->first_id]);
+    HOLDS(segment->last_time_us == times_us[segment->last_id]);
     seen->next_id = segment->last_id + 1;
     return 0;
 }

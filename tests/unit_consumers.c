@@ -1,0 +1,413 @@
+/* Consumers between their offset files and the working memory: made, loaded, rescued from the dead and deleted, on a
+ * machine that fails, and from numbers that make no sense. */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "bytes.h"
+#include "checksum.h"
+#include "queue.h"
+#include "support/api.h"
+#include "support/child.h"
+#include "support/damage.h"
+#include "support/each_fault.h"
+
+enum { KIB = 1024, MESSAGES = 50, SIZE = 300, ACKED = 10, WINDOW = 64 };
+
+static char queue_path[4096];
+static const lq_options small = {.size = sizeof(lq_options), .sync = LQ_SYNC_NEVER, .segment_size = 64 * KIB, .ring_size = 64 * KIB};
+static const lq_consumer_options in_window = {.size = sizeof(lq_consumer_options), .window = WINDOW};
+
+static void use_queue(void **state, const char *name)
+{
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, name));
+}
+
+static lq_queue *open_on(const struct lqi_io *io)
+{
+    lq_queue *queue;
+    OK(lqi_open_io(io, queue_path, &small, &queue));
+    return queue;
+}
+
+static const char *offset_file(const char *name)
+{
+    static char path[4300];
+    snprintf(path, sizeof path, "%s/consumers/%s.pos", queue_path, name);
+    return path;
+}
+
+/* ---- a machine that fails -------------------------------------------------- */
+
+static void make_one(struct io_fault *fault, void *context)
+{
+    static unsigned number;
+    struct io_fault plan = *fault;
+    char name[20];
+    lq_consumer *consumer = NULL;
+    (void)context;
+
+    io_fault_end(fault);
+    lq_queue *queue = open_on(&fault->io);
+    io_fault_plan(fault, plan.kind, plan.nth, plan.for_ever, plan.error);
+    snprintf(name, sizeof name, "c%u", number++ % 8);
+    int err = lq_consumer_open(queue, name, &in_window, &consumer);
+    HOLDS(err == LQ_OK || err == LQ_EIO || err == LQ_EPOISONED);
+    HOLDS(err == LQ_OK || fault->hits > 0);
+    io_fault_end(fault);
+    /* Again at once, on the same handle. After a failed sync only when the queue is opened anew. */
+    if (err == LQ_EPOISONED || lqi_poisoned(&queue->log)) {
+        if (!err) OK(lq_consumer_close(consumer));
+        (void)lq_close(queue);
+        queue = open_on(&fault->io);
+        err = LQ_EIO;
+    }
+    if (err) OK(lq_consumer_open(queue, name, &in_window, &consumer));
+    api_take_range(consumer, 1, MESSAGES, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_consumer_delete(queue, name));
+    OK(lq_close(queue));
+}
+
+/* Messages that stay, as "keep" has not seen them. */
+static void fill(void)
+{
+    lq_queue *queue = open_on(&lqi_io_posix);
+    OK(lq_consumer_close(api_consumer(queue, "keep", &in_window)));
+    api_put_range(queue, 1, MESSAGES, SIZE);
+    OK(lq_close(queue));
+}
+
+static void a_consumer_whose_making_failed_can_be_made_the_next_time(void **state)
+{
+    use_queue(state, "q");
+    fill();
+    HOLDS(each_fault(make_one, NULL) > 20);
+}
+
+struct deletion {
+    bool damaged; /* the consumer's offset file is */
+};
+
+static void delete_one(struct io_fault *fault, void *context)
+{
+    const struct deletion *deletion = context;
+    struct io_fault plan = *fault;
+    lq_consumer *consumer;
+
+    io_fault_end(fault);
+    lq_queue *queue = open_on(&fault->io);
+    consumer = api_consumer(queue, "c", &in_window);
+    api_take_range(consumer, 1, ACKED, SIZE);
+    OK(lq_consumer_close(consumer));
+    if (deletion->damaged) {
+        OK(lq_close(queue));
+        damage_zero(offset_file("c"), 0, damage_size(offset_file("c")));
+        queue = open_on(&fault->io);
+    }
+    io_fault_plan(fault, plan.kind, plan.nth, plan.for_ever, plan.error);
+    int err = lq_consumer_delete(queue, "c");
+    HOLDS(err == LQ_OK || fault->hits > 0);
+    io_fault_end(fault);
+
+    /* It is there as it was, or it is not there. */
+    static const lq_consumer_options only_old = {.size = sizeof only_old, .flags = LQ_CONSUMER_NO_CREATE};
+    int there = lq_consumer_open(queue, "c", &only_old, &consumer);
+    if (err == LQ_OK) EQUAL(there, LQ_ENOTFOUND);
+    if (there == LQ_OK) {
+        HOLDS(!deletion->damaged);
+        api_take_range(consumer, ACKED + 1, ACKED + 1, SIZE);
+        OK(lq_consumer_close(consumer));
+    } else {
+        HOLDS(there == LQ_ENOTFOUND || (deletion->damaged && there == LQ_ECORRUPT));
+    }
+    if (there != LQ_ENOTFOUND) OK(lq_consumer_delete(queue, "c"));
+    /* What comes under this name now is new. */
+    consumer = api_consumer(queue, "c", &in_window);
+    EQUAL(api_consumer_stats(queue, "c").dropped, 0);
+    api_take_range(consumer, 1, ACKED, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_consumer_delete(queue, "c"));
+    OK(lq_close(queue));
+}
+
+static void a_consumer_whose_deletion_failed_is_as_it_was_or_gone(void **state)
+{
+    for (int damaged = 0; damaged < 2; damaged++) {
+        struct deletion deletion = {.damaged = damaged};
+        use_queue(state, damaged ? "damaged" : "good");
+        fill();
+        HOLDS(each_fault(delete_one, &deletion) > 2);
+    }
+}
+
+static void an_offset_file_removed_by_hand_is_no_obstacle_to_deleting(void **state)
+{
+    lq_consumer *consumer;
+    use_queue(state, "q");
+    fill();
+    lq_queue *queue = open_on(&lqi_io_posix);
+    OK(lq_consumer_close(api_consumer(queue, "c", &in_window)));
+    damage_remove(offset_file("c"));
+    IS(LQ_ENOTFOUND, lq_consumer_open(queue, "c", &in_window, &consumer));
+    IS(LQ_ENOTFOUND, lq_consumer_delete(queue, "c"));
+    IS(LQ_ENOTFOUND, lq_consumer_delete(queue, "c"));
+    consumer = api_consumer(queue, "c", &in_window);
+    api_take_range(consumer, 1, MESSAGES, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+static void more_offset_files_than_can_be_used_are_refused(void **state)
+{
+    char path[4300];
+    lq_queue *queue;
+    use_queue(state, "q");
+    fill();
+    snprintf(path, sizeof path, "%s", offset_file("keep"));
+    struct api_bytes bytes = api_file_read(path);
+    for (int i = 0; i < LQI_CONSUMERS_MAX; i++) {
+        char name[20];
+        snprintf(name, sizeof name, "copy%d", i);
+        api_file_write(offset_file(name), bytes.bytes, bytes.size);
+    }
+    IS(LQ_ELIMIT, lqi_open_io(&lqi_io_posix, queue_path, &small, &queue));
+    TEXT_HAS("257", "256");
+    damage_remove(offset_file("copy7"));
+    queue = open_on(&lqi_io_posix);
+    api_read_range(queue, 1, MESSAGES, SIZE);
+    EQUAL(api_stats(queue).consumers, LQI_CONSUMERS_MAX);
+    OK(lq_close(queue));
+    free(bytes.bytes);
+}
+
+/* ---- what the dead leave -------------------------------------------------- */
+
+/* Acks some, one out of order, and dies. */
+static int take_and_die(void *context)
+{
+    const lq_consumer_options *options = context;
+    lq_message messages[MESSAGES];
+    size_t count;
+
+    lq_queue *queue = open_on(&lqi_io_posix);
+    lq_consumer *consumer = api_consumer(queue, "c", options);
+    api_consumer(queue, "keep", &in_window);
+    if (api_stats(queue).last_id == 0) api_put_range(queue, 1, MESSAGES, SIZE);
+    OK(lq_get_batch(consumer, messages, MESSAGES, &count, 1000));
+    EQUAL(count, MESSAGES);
+    OK(lq_ack_batch(consumer, messages, ACKED));
+    OK(lq_ack(consumer, &messages[ACKED + 5]));
+    return 0;
+}
+
+/* Has `change` edit the slot of "c" in the working memory that dead processes left. */
+static void edit_slot(void (*change)(struct lqi_consumer_slot *slot))
+{
+    char path[4300];
+    snprintf(path, sizeof path, "%s/" LQI_SHARED_NAME, queue_path);
+    struct api_bytes bytes = api_file_read(path);
+    struct lqi_shared *head = (struct lqi_shared *)(void *)bytes.bytes;
+    struct lqi_consumer_slot *slot = lqi_consumers_find(head, "c");
+    HOLDS(slot != NULL);
+    change(slot);
+    FILE *file = fopen(path, "r+b"); /* in place: a copy would not be believed at all */
+    HOLDS(file != NULL && fwrite(bytes.bytes, 1, bytes.size, file) == bytes.size);
+    fclose(file);
+    free(bytes.bytes);
+}
+
+static void nothing(struct lqi_consumer_slot *slot) { (void)slot; }
+static void name_foreign(struct lqi_consumer_slot *slot) { slot->name[0] = '/'; }
+static void window_other(struct lqi_consumer_slot *slot) { slot->window = 128; }
+static void floor_beyond_delivered(struct lqi_consumer_slot *slot) { atomic_store(&slot->floor, MESSAGES + 500); }
+static void delivered_beyond_the_log(struct lqi_consumer_slot *slot) { atomic_store(&slot->delivered, MESSAGES + 1); }
+static void place_in_the_head(struct lqi_consumer_slot *slot) { slot->region_offset = 4096; }
+static void place_unaligned(struct lqi_consumer_slot *slot) { slot->region_offset += 8; }
+static void place_too_small(struct lqi_consumer_slot *slot) { slot->region_size = 4096; }
+static void place_larger_than_the_file(struct lqi_consumer_slot *slot) { slot->region_size = (uint64_t)1 << 40; }
+static void place_behind_the_file(struct lqi_consumer_slot *slot) { slot->region_offset = (uint64_t)1 << 40; }
+
+static void numbers_of_the_dead_that_make_no_sense_cost_acks_and_no_message(void **state)
+{
+    static const struct { void (*change)(struct lqi_consumer_slot *slot); bool believed; } edits[] = {
+        {nothing, true}, {name_foreign, false}, {window_other, false}, {floor_beyond_delivered, false},
+        {delivered_beyond_the_log, false}, {place_in_the_head, false}, {place_unaligned, false}, {place_too_small, false},
+        {place_larger_than_the_file, false}, {place_behind_the_file, false},
+    };
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        char name[20];
+        lq_message message;
+        snprintf(name, sizeof name, "q%zu", i);
+        use_queue(state, name);
+        assert_int_equal(child_run(take_and_die, (void *)(uintptr_t)&in_window), 0);
+        edit_slot(edits[i].change);
+
+        lq_queue *queue = open_on(&lqi_io_posix);
+        EQUAL(api_stats(queue).last_id, MESSAGES);
+        lq_consumer *consumer = api_consumer(queue, "c", NULL);
+        for (uint64_t id = edits[i].believed ? ACKED + 1 : 1; id <= MESSAGES; id++) {
+            if (edits[i].believed && id == ACKED + 6) continue;
+            OK(lq_poll(consumer, &message));
+            EQUAL(message.id, id);
+            EQUAL(message.attempts, edits[i].believed ? 2 : 1);
+            OK(lq_ack(consumer, &message));
+        }
+        IS(LQ_EMPTY, lq_poll(consumer, &message));
+        OK(lq_consumer_close(consumer));
+        OK(lq_close(queue));
+    }
+}
+
+/* Numbers that fit each other, but not the file, which knows better. */
+static void delivered_far(struct lqi_consumer_slot *slot)
+{
+    atomic_store(&slot->floor, 0);
+    atomic_store(&slot->delivered, 200);
+}
+static void floor_before_the_files(struct lqi_consumer_slot *slot) { atomic_store(&slot->floor, 3); }
+
+static int save_and_die(void *context)
+{
+    lq_queue *queue = open_on(&lqi_io_posix);
+    lq_consumer *consumer = api_consumer(queue, "c", &in_window);
+    api_consumer(queue, "keep", &in_window);
+    api_put_range(queue, 1, 220, SIZE);
+    api_take_range(consumer, 1, 40, SIZE);
+    OK(lq_sync(queue));
+    (void)context;
+    return 0;
+}
+
+static void what_the_offset_file_has_is_not_taken_back(void **state)
+{
+    static void (*const edits[])(struct lqi_consumer_slot *slot) = {floor_before_the_files, delivered_far};
+    for (size_t i = 0; i < 2; i++) {
+        use_queue(state, i ? "far" : "before");
+        assert_int_equal(child_run(save_and_die, NULL), 0);
+        edit_slot(edits[i]);
+        lq_queue *queue = open_on(&lqi_io_posix);
+        lq_consumer *consumer = api_consumer(queue, "c", NULL);
+        api_take_range(consumer, 41, 220, SIZE);
+        OK(lq_consumer_close(consumer));
+        OK(lq_close(queue));
+    }
+}
+
+/* The offset file of a consumer that was in use: gone, damaged, of a newer library. Others are not touched by it. */
+static void make_newer(const char *path)
+{
+    struct api_bytes file = api_file_read(path);
+    for (size_t copy = 0; copy < 1024; copy += 512) {
+        lqi_put32(file.bytes + copy + 20, 1); /* a feature that must be refused */
+        lqi_put64(file.bytes + copy + 504, lqi_checksum(file.bytes + copy, 504));
+    }
+    api_file_write(path, file.bytes, file.size);
+    free(file.bytes);
+}
+
+static void a_dead_consumers_file_may_be_gone_or_damaged(void **state)
+{
+    for (int kind = 0; kind < 3; kind++) {
+        char name[20];
+        lq_consumer *consumer;
+        snprintf(name, sizeof name, "q%d", kind);
+        use_queue(state, name);
+        assert_int_equal(child_run(take_and_die, (void *)(uintptr_t)&in_window), 0);
+        if (kind == 0) damage_remove(offset_file("c"));
+        if (kind == 1) damage_zero(offset_file("c"), 0, damage_size(offset_file("c")));
+        if (kind == 2) make_newer(offset_file("c"));
+        lq_queue *queue = open_on(&lqi_io_posix);
+        int err = lq_consumer_open(queue, "c", &(lq_consumer_options){.size = sizeof(lq_consumer_options), .flags = LQ_CONSUMER_NO_CREATE}, &consumer);
+        if (kind == 0) EQUAL(err, LQ_ENOTFOUND);
+        if (kind == 1) EQUAL(err, LQ_ECORRUPT);
+        if (kind == 2) EQUAL(err, LQ_EVERSION);
+        lq_consumer *keeper = api_consumer(queue, "keep", NULL);
+        api_take_range(keeper, 1, MESSAGES, SIZE);
+        OK(lq_consumer_close(keeper));
+        OK(lq_close(queue));
+    }
+}
+
+/* ---- ahead of the log ------------------------------------------------------ */
+
+/* Power loss took messages that were acked out of order and saved: what the file says of their ids is of no message any more. */
+static void words_of_messages_that_are_gone_mean_nothing_to_new_ones(void **state)
+{
+    static const lq_consumer_options saving = {.size = sizeof saving, .flags = LQ_CONSUMER_SAVE_ACKS, .window = WINDOW};
+    use_queue(state, "q");
+    assert_int_equal(child_run(take_and_die, (void *)(uintptr_t)&saving), 0);
+    damage_reboot(queue_path);
+    struct damage_place place = damage_find(queue_path, ACKED - 2);
+    damage_cut(place.path, place.offset);
+    lq_queue *queue = open_on(&lqi_io_posix);
+    EQUAL(api_stats(queue).last_id, ACKED - 3);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_put_range(queue, ACKED - 2, MESSAGES, SIZE);
+    api_take_range(consumer, ACKED - 2, MESSAGES, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+/* ---- opening while others delete ------------------------------------------- */
+
+enum { ROUNDS = 400 };
+static lq_queue *shared_queue;
+
+static void *open_and_close(void *unused)
+{
+    lq_consumer *consumer;
+    lq_message message;
+    for (int i = 0; i < ROUNDS; i++) {
+        OK(lq_consumer_open(shared_queue, "c", &in_window, &consumer));
+        OK(lq_poll(consumer, &message));
+        EQUAL(message.id, 1);
+        OK(lq_consumer_close(consumer));
+    }
+    return unused;
+}
+
+static void *delete_all_the_time(void *unused)
+{
+    for (int i = 0; i < ROUNDS; i++) {
+        int err = lq_consumer_delete(shared_queue, "c");
+        HOLDS(err == LQ_OK || err == LQ_ENOTFOUND || err == LQ_EBUSY);
+    }
+    return unused;
+}
+
+static void who_opens_a_consumer_that_is_deleted_just_then_makes_it_anew(void **state)
+{
+    pthread_t threads[3];
+    use_queue(state, "q");
+    fill();
+    shared_queue = open_on(&lqi_io_posix);
+    for (int i = 0; i < 3; i++) pthread_create(&threads[i], NULL, i ? delete_all_the_time : open_and_close, NULL);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    OK(lq_close(shared_queue));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(a_consumer_whose_making_failed_can_be_made_the_next_time),
+        IN_DIRECTORY(a_consumer_whose_deletion_failed_is_as_it_was_or_gone),
+        IN_DIRECTORY(an_offset_file_removed_by_hand_is_no_obstacle_to_deleting),
+        IN_DIRECTORY(more_offset_files_than_can_be_used_are_refused),
+        IN_DIRECTORY(numbers_of_the_dead_that_make_no_sense_cost_acks_and_no_message),
+        IN_DIRECTORY(what_the_offset_file_has_is_not_taken_back),
+        IN_DIRECTORY(a_dead_consumers_file_may_be_gone_or_damaged),
+        IN_DIRECTORY(words_of_messages_that_are_gone_mean_nothing_to_new_ones),
+        IN_DIRECTORY(who_opens_a_consumer_that_is_deleted_just_then_makes_it_anew),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
