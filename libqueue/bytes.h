@@ -23,8 +23,8 @@ static inline void lqi_put16(uint8_t *p, uint16_t v) { v = LQI_SWAP16(v); memcpy
 static inline void lqi_put32(uint8_t *p, uint32_t v) { v = LQI_SWAP32(v); memcpy(p, &v, sizeof v); }
 static inline void lqi_put64(uint8_t *p, uint64_t v) { v = LQI_SWAP64(v); memcpy(p, &v, sizeof v); }
 
-/* Where things end: ids are below the first of these, the records that are appended end at or before the second. A
- * thousand million messages a second, of 4 GB each: no queue comes near in a century. But a file may say so. */
+/* Where things end: ids, and any position, are below the first of these; records that are appended end at or before the
+ * second, so that a log that is given up can go on behind it. A thousand million messages a second, of 4 GB each: no queue comes near in a century. But a file may say so. */
 #define LQI_ID_END ((uint64_t)1 << 63)
 #define LQI_POSITION_END ((uint64_t)1 << 62)
 

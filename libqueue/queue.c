@@ -324,7 +324,7 @@ static void promise_of_memory(const struct lqi_shared *old, struct lqi_promise *
     uint64_t end = lqi_max64(tail->end, atomic_load(&state->ring.appended));
 
     /* Nothing moves any more, so that these numbers must fit each other. */
-    if (end >> 62 || next_id >> 62 || synced > written || written > end || end - written > old->identity.ring_size) return;
+    if (end >= LQI_ID_END || next_id >= LQI_ID_END || synced > written || written > end || end - written > old->identity.ring_size) return;
     promise->position = lqi_max64(promise->position, poisoned ? synced : written);
     promise->next_id = lqi_max64(promise->next_id, next_id);
     promise->committed = poisoned ? 0 : end;

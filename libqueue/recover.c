@@ -407,7 +407,7 @@ static bool find_leftover(struct lqi_shared_map *old, const struct lqi_found *fo
     uint64_t oldest = lqi_max64(end > left->ring.size ? end - left->ring.size : 0, lqi_max64(tail.direct, atomic_load(&state->ring.ring_from)));
     uint64_t position = lqi_round_up(lqi_max64(found->given_up ? found->good_end : found->end, oldest), 8);
     left->next_id = found->given_up ? found->good_id : found->next_id;
-    if (end >> 62 || position >= end) return false;
+    if (end >= LQI_ID_END || position >= end) return false;
 
     while (position + LQI_RECORD_HEADER <= end) {
         const struct lqi_span *span = span_at(left, position);

@@ -48,7 +48,7 @@ static bool sane(const struct lqi_shared *head, uint64_t size, uint64_t file_siz
 
     return ring_size >= RING_SIZE_MIN && ring_size <= RING_SIZE_MAX && (ring_size & (ring_size - 1)) == 0 &&
            LQI_SHARED_HEAD + ring_size <= file_size && size <= file_size &&
-           atomic_load(&head->log.ring.appended) < (uint64_t)1 << 62;
+           atomic_load(&head->log.ring.appended) < LQI_ID_END;
 }
 
 /* Of this boot, this queue and this very file: otherwise its locks and numbers are somebody else's. */
