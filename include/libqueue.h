@@ -98,6 +98,8 @@
  *        nothing, and works on a read-only mount and on a queue in use.
  *   P24  What is on disk is input: whatever it holds, it causes no crash, no signal,
  *        no endless loop and no memory beyond what the queue may hold.
+ *   P28  Nothing leads out of a queue: only files with one name are read or written, in
+ *        directories that are held open. Links, pipes, devices in their place are damage.
  *   P25  What a newer library wrote is refused and left as it is; an option that is
  *        stored is never taken for another.
  *   P26  The program that links the library sees no signal, no output, no exit, no
@@ -126,6 +128,11 @@
  * Removed or replaced it stays with those who have it, and new openers are refused until all have closed (LQ_EBUSY, or
  * what is there by its name). Cut or written over in place it takes them down (SIGBUS; LQ_ECORRUPT if they notice), as
  * a stray pointer would; what was synced is there all the same when the queue is opened next.
+ *
+ * OTHER USERS. Whoever may write in the directory may put, consume and destroy, and cut
+ * `shared`: so share a queue (`mode`) with those you trust, and do not open one that
+ * strangers can write in, as in /tmp. What they have left behind may be opened and
+ * looked at, once they cannot change it any more.
  *
  * FILE SYSTEMS. Local ones. Network file systems (NFS, CIFS, 9p, ...) are
  * refused with LQ_EUNSUPPORTED, as neither locks nor memory are shared there.
@@ -231,7 +238,8 @@ enum { /* lq_options.flags */
 typedef struct lq_options {
     size_t size;
     uint32_t flags;
-    uint32_t mode;            /* permission bits of files when made: 0600; directories get x where r is */
+    uint32_t mode;            /* permission bits of files when made: 0600; directories get x where r is. Kept in the
+                               * queue, for what is made later too, and exact: no umask takes from it */
     int64_t full_timeout_ms;  /* LQ_FULL_BLOCK: how long PUT waits for room; 0 and -1: for ever */
     /* fixed */
     int sync;                 /* LQ_SYNC_ALWAYS */
@@ -247,7 +255,9 @@ typedef struct lq_options {
 } lq_options;
 
 /* Opens the queue in directory `path`, making it when missing (its parent must
- * exist). `options` may be NULL. Takes the same time whatever the backlog. The
+ * exist). The path may lead through symbolic links, and is followed in this call
+ * only: what is held from then on is the directory. A link to nothing is not made into
+ * a queue. `options` may be NULL. Takes the same time whatever the backlog. The
  * first opener after a crash recovers: lq_stats() says what had to be dropped.
  * LQ_ENOTFOUND LQ_ENOTQUEUE LQ_EACCESS LQ_EVERSION LQ_EMISMATCH LQ_EUNSUPPORTED
  * LQ_ENOSPC LQ_ELIMIT LQ_EREADONLY; LQ_ECORRUPT when `meta` is beyond reading;

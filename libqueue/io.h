@@ -5,8 +5,8 @@
  * Table functions return 0 or a positive errno. They retry EINTR, and short reads and
  * writes themselves: `read` stops short only at the end of the file, `write` has written
  * all or failed (then any part may be there). No call ever raises a signal: a write past
- * RLIMIT_FSIZE is EFBIG. Names are relative to a held directory, symbolic links in
- * the last component are not followed, and only regular files with one link are opened.
+ * RLIMIT_FSIZE is EFBIG. What is made has exactly the mode given: no umask takes from it. Names are relative to a held
+ * directory, symbolic links in the last component are not followed, and only regular files with one link are opened.
  *
  * The lqi_file_* functions below are what the layers use: they know the name of the file
  * and turn an errno into a code and a text. */

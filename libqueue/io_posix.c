@@ -83,12 +83,27 @@ static int posix_dir_open(const struct lqi_io *io, int parent, const char *name,
     return 0;
 }
 
+/* A queue's files are open to those whom its mode names, whoever made them with whatever umask: or a member of the group
+ * could not write what another one has made. Set-id bits stay. Where a file system has no modes, it says no, which is fine. */
+static void set_mode(int fd, uint32_t mode)
+{
+    struct stat stat;
+    if (fstat(fd, &stat) == 0 && (stat.st_mode & 0777) != mode) (void)fchmod(fd, (stat.st_mode & 07000) | (mode_t)mode);
+}
+
 static int posix_dir_make(const struct lqi_io *io, int parent, const char *name, uint32_t mode)
 {
     (void)io;
     int result;
-    RETRY_EINTR(result, mkdirat(parent < 0 ? AT_FDCWD : parent, name, (mode_t)mode));
-    return result < 0 ? errno : 0;
+    RETRY_EINTR(result, mkdirat(parent < 0 ? AT_FDCWD : parent, name, (mode_t)mode | 0700));
+    if (result < 0) return errno;
+    /* Not through a link that somebody has put in its place meanwhile, nor to what is not ours. */
+    int fd = open_above_2(parent < 0 ? AT_FDCWD : parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    struct stat stat;
+    if (fd < 0) return 0;
+    if (fstat(fd, &stat) == 0 && stat.st_uid == geteuid()) set_mode(fd, mode);
+    close(fd);
+    return 0;
 }
 
 static int posix_dir_list(const struct lqi_io *io, int dir, lqi_name_callback *each, void *context)
@@ -194,6 +209,7 @@ static int posix_open(const struct lqi_io *io, int dir, const char *name, int fl
         if (fd < 0) return errno;
         int error = check_is_ours(fd);
         if (!error && (flags & LQI_OPEN_IN_PLACE)) ask_for_no_copies(fd);
+        if (!error && new) set_mode(fd, mode);
         if (!error) {
             *fd_out = fd;
             return 0;

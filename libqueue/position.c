@@ -227,6 +227,8 @@ int lqi_position_open(struct lqi_position *position, const struct lqi_io *io, in
 
     if (consumers_dir < 0) err = lqi_fail(LQ_ENOTFOUND, "%s is missing, with its directory", shown);
     if (!err) err = lqi_file_open(&position->file, io, consumers_dir, name, shown, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
+    /* A directory or a link in its place is damage like any other: it must not keep the whole queue shut. */
+    if (err == LQ_ENOTQUEUE) err = lqi_fail(LQ_ECORRUPT, "%s", lq_error_text());
     if (err) goto done;
     err = read_fixed(position);
 

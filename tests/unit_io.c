@@ -94,7 +94,7 @@ static void a_new_file_must_not_be_there_yet_and_an_old_one_must(void **state)
     io->close(io, dir);
 }
 
-static void a_new_file_has_the_mode_that_was_asked_for_less_the_umask(void **state)
+static void what_is_made_has_the_mode_that_was_asked_for_whatever_the_umask(void **state)
 {
     mode_t before = umask(027);
     int dir = open_dir(*state), fd = -1;
@@ -102,9 +102,13 @@ static void a_new_file_has_the_mode_that_was_asked_for_less_the_umask(void **sta
 
     assert_int_equal(io->open(io, dir, "a", LQI_OPEN_NEW, 0666, &fd), 0);
     assert_int_equal(fstat(fd, &stat), 0);
-    assert_int_equal(stat.st_mode & 07777, 0640);
-    assert_int_equal(io->dir_make(io, dir, "d", 0700), 0);
+    assert_int_equal(stat.st_mode & 07777, 0666);
+    assert_int_equal(io->dir_make(io, dir, "d", 0777), 0);
     assert_int_equal(fstatat(dir, "d", &stat, 0), 0);
+    assert_int_equal(stat.st_mode & 07777, 0777);
+    umask(0777);
+    assert_int_equal(io->dir_make(io, dir, "e", 0700), 0);
+    assert_int_equal(fstatat(dir, "e", &stat, 0), 0);
     assert_int_equal(stat.st_mode & 07777, 0700);
     umask(before);
     io->close(io, fd);
@@ -774,7 +778,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(what_is_written_is_read_back_as_far_as_the_file_goes),
         IN_SCRATCH(a_new_file_must_not_be_there_yet_and_an_old_one_must),
-        IN_SCRATCH(a_new_file_has_the_mode_that_was_asked_for_less_the_umask),
+        IN_SCRATCH(what_is_made_has_the_mode_that_was_asked_for_whatever_the_umask),
         IN_SCRATCH(what_is_no_plain_file_with_one_name_is_refused_and_never_waited_for),
         IN_SCRATCH(a_directory_is_found_through_a_link_in_the_users_path_but_not_inside_a_queue),
         IN_SCRATCH(descriptors_stay_above_2_even_when_the_standard_streams_are_closed),
