@@ -348,7 +348,7 @@ static int settle_last(const struct lqi_log *log, const struct lqi_found *found)
 }
 
 /* After a failed sync the kernel may call pages clean that never reached the disk. Written again, they are dirty
- * again, and the next sync means what it says. */
+ * again, and the next sync means what it says. Whether one has failed nobody may have lived to tell. */
 static int write_again(const struct lqi_log *log, const struct lqi_found *found, uint64_t from)
 {
     struct lqi_segment segment;
@@ -530,7 +530,7 @@ int lqi_recover_log(struct lqi_log *log, const struct lqi_trim *trim, const stru
     if (error) return lqi_fail_errno(error, "list", "log", -1);
     int err = sweep_trimmed(log, trim);
     if (!err) err = lqi_find_end(log, trim, promise, found);
-    if (!err && old && atomic_load(&old->head->poisoned)) err = write_again(log, found, atomic_load(&old->head->log.synced));
+    if (!err && old) err = write_again(log, found, atomic_load(&old->head->log.synced));
     if (!err) err = settle_last(log, found);
     uint64_t torn = err ? 0 : found->torn_bytes;
     if (!err && old) err = recover_ring(log, trim, promise, old, found, messages_out);

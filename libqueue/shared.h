@@ -27,7 +27,7 @@
 #include "wait.h"
 
 #define LQI_SHARED_NAME "shared"
-#define LQI_SHARED_VERSION 1
+#define LQI_SHARED_VERSION 2
 #define LQI_BYTE_OPEN ((uint64_t)1 << 30)
 #define LQI_BYTE_HANDLE (LQI_BYTE_OPEN + 1)
 #define LQI_HANDLES_MAX 256
@@ -93,6 +93,7 @@ struct lqi_log_state {
     struct lqi_bell room;        /* rung when segments were deleted */
 
     _Alignas(64) struct lqi_lock write, sync, trim;
+    _Atomic uint32_t lead_in_doubt, roll_in_doubt; /* a sync is under way, or has failed, or whoever knows has died: see writeout.c */
     _Atomic uint64_t last_group; /* records in the last group commit */
     _Atomic uint64_t synced_records;
 

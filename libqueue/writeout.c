@@ -46,12 +46,53 @@ static int open_segment(const struct lqi_log *log, uint64_t first_id, struct lqi
     return lqi_file_open(file, log->io, log->log_dir, name, shown, LQI_OPEN_WRITE, 0);
 }
 
+/* Where the span being written ends, if the next one has begun. */
+static uint64_t span_end(struct lqi_log *log, uint64_t number)
+{
+    uint64_t newest = atomic_load_explicit(&log->state->append_span, memory_order_acquire);
+    return newest > number ? atomic_load(&span_of(log, number + 1)->position) : UINT64_MAX;
+}
+
+/* What is in the span's file and not known to be on the disk: from the ring or, as far as that was lapped, from the file. */
+static int write_again(struct lqi_log *log, const struct lqi_file *file, uint64_t number)
+{
+    uint8_t bytes[16384];
+    const struct lqi_segment_head head = {.position = span_of(log, number)->position};
+    uint64_t at = lqi_max64(atomic_load(&log->state->synced), head.position);
+    uint64_t end = lqi_min64(written(log), span_end(log, number));
+    int err = LQ_OK;
+
+    for (size_t got; at < end && !err; at += got) {
+        got = lqi_min64(sizeof bytes, end - at);
+        uint64_t offset = lqi_segment_offset(&head, at);
+        if (!lqi_ring_copy(&log->ring, at, bytes, got)) err = lqi_file_read(file, offset, bytes, got, &got);
+        if (!err && !got) err = lqi_fail(LQ_EIO, "%s at byte %" PRIu64 ": the file was cut", file->name, offset);
+        if (!err) err = lqi_file_write(file, offset, bytes, got);
+    }
+    return err;
+}
+
+/* A failed fdatasync is told to every descriptor that was open then, to one opened later only if nobody was told before; and
+ * the pages count as clean. So with a descriptor of our own we hear of any failure, but of those before it was opened, if the one
+ * who was told has died, or has not come to say so yet. Then what he may have failed to sync is written again, and
+ * our next sync means what it says. The questions are asked after the opening: between them no failure gets lost. */
+static int open_for_sync(struct lqi_log *log, struct lqi_span_file *kept, uint64_t number)
+{
+    int err = open_segment(log, span_of(log, number)->first_id, &kept->file);
+    if (err) return err;
+    if (atomic_load(&log->state->lead_in_doubt) || atomic_load(&log->state->roll_in_doubt))
+        err = write_again(log, &kept->file, number);
+    if (err) lqi_file_close(&kept->file);
+    return err;
+}
+
+/* Holds the write lock. */
 static int file_of_span(struct lqi_log *log, struct lqi_span_file *kept, uint64_t number, struct lqi_file **file_out)
 {
     if (kept->span != number) {
         lqi_file_close(&kept->file);
         kept->span = 0;
-        int err = open_segment(log, span_of(log, number)->first_id, &kept->file);
+        int err = open_for_sync(log, kept, number);
         if (err) return err;
         kept->span = number;
     }
@@ -86,11 +127,16 @@ static int poisoned_or_ok(struct lqi_log *log)
     return lqi_fail(LQ_EPOISONED, "the queue is poisoned: a sync has failed; close all handles and open it again");
 }
 
-/* After a failed fdatasync the kernel may have dropped the pages and calls them clean: a second try would lie. */
-static int sync_or_poison(struct lqi_log *log, const struct lqi_file *file)
+/* After a failed fdatasync the kernel may have dropped the pages and calls them clean: a second try would lie. `in_doubt` is
+ * the flag that our lock guards; if we die before we have told, it stays up. */
+static int sync_or_poison(struct lqi_log *log, const struct lqi_file *file, _Atomic uint32_t *in_doubt)
 {
+    atomic_store(in_doubt, 1);
     int err = lqi_file_sync(file);
-    if (!err) return LQ_OK;
+    if (!err) {
+        atomic_store(in_doubt, 0);
+        return LQ_OK;
+    }
     lqi_poison(log);
     return lqi_fail(LQ_EPOISONED, "%s; the queue is poisoned now", lq_error_text());
 }
@@ -178,7 +224,7 @@ static int seal(struct lqi_log *log, uint64_t number)
     int err = poisoned_or_ok(log); /* a second sync would say what is not so */
     if (!err) err = file_of_span(log, &log->writing, number, &file);
     if (!err) err = write_footer(span, file);
-    if (!err) err = sync_or_poison(log, file);
+    if (!err) err = sync_or_poison(log, file, &log->state->roll_in_doubt);
     if (err) return err;
     span->sealed = 1;
     raise_to(&log->state->synced_id, span->end.next_id - 1);
@@ -212,7 +258,7 @@ static int write_header(struct lqi_log *log, uint64_t number, const struct lqi_s
     lqi_segment_head_encode(bytes, head);
     int err = lqi_file_open(&file, log->io, log->log_dir, name, shown, LQI_OPEN_WRITE, 0);
     if (!err) err = lqi_file_write(&file, 0, bytes, sizeof bytes);
-    if (!err) err = sync_or_poison(log, &file);
+    if (!err) err = sync_or_poison(log, &file, &log->state->roll_in_doubt);
     if (!err) {
         int error = log->io->rename(log->io, log->log_dir, name, final, false);
         if (error) err = lqi_fail_errno(error, "rename log/N.new to", final, -1);
@@ -253,13 +299,6 @@ static int create(struct lqi_log *log, uint64_t number)
 }
 
 /* ---- writing out -------------------------------------------------------- */
-
-/* Where the span being written ends, if the next one has begun. */
-static uint64_t span_end(struct lqi_log *log, uint64_t number)
-{
-    uint64_t newest = atomic_load_explicit(&log->state->append_span, memory_order_acquire);
-    return newest > number ? atomic_load(&span_of(log, number + 1)->position) : UINT64_MAX;
-}
 
 static int write_stretch(struct lqi_log *log, uint64_t number, uint64_t to)
 {
@@ -353,6 +392,8 @@ int lqi_give_back_space(struct lqi_log *log)
 
 /* ---- group commit ------------------------------------------------------- */
 
+/* tests/model/commit.pml is a model of this part and of what a failed sync means: it changes with them. */
+
 #define GROUP_WAIT_US 60
 
 /* The leader first waits a moment for a group as large as the last one: fewer syncs, and each shared by more. A lone
@@ -393,10 +434,13 @@ static int lead(struct lqi_log *log)
     struct lqi_tail tail;
     uint64_t span = 0;
 
+    /* Asked under the lock: the leader before us may have failed since we last looked, and our descriptor may be his. */
+    int err = poisoned_or_ok(log);
+    if (err) return err;
     wait_for_group(log);
-    int err = lqi_log_tail(log, &tail);
+    err = lqi_log_tail(log, &tail);
     if (!err) err = write_for_sync(log, tail.end, &span);
-    if (!err && span) err = sync_or_poison(log, &log->syncing.file);
+    if (!err && span) err = sync_or_poison(log, &log->syncing.file, &state->lead_in_doubt);
     if (err) return err;
 
     atomic_store_explicit(&state->last_group, tail.records - atomic_load(&state->synced_records), memory_order_relaxed);

@@ -1,0 +1,236 @@
+/* A sync fails, and who was told of it dies before he can tell the others; or another one was about to sync at
+ * that very moment. The kernel says so once to each descriptor that was open, calls the pages clean, and answers the next sync
+ * of whoever opens the file later as if nothing had happened. No such answer may be believed. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "queue.h"
+#include "support/api.h"
+#include "support/child.h"
+#include "writeout.h"
+
+enum { KIB = 1024, DIED_IN_SYNC = 42 };
+
+static char queue_path[4096];
+
+/* ---- machines on which it happens ---------------------------------------- */
+
+static int die_of_failed_sync(const struct lqi_io *io, int fd)
+{
+    (void)io;
+    (void)fd;
+    _exit(DIED_IN_SYNC); /* the kernel had an answer; it was EIO, and nobody has heard it */
+}
+
+/* Where in the file the bytes in doubt begin. */
+static const uint64_t in_doubt = LQI_SEGMENT_HEADER + 48; /* behind the record of "before" */
+
+/* What was written to log files, as far as it matters, since note_writes(). */
+static uint64_t written_low; /* the lowest record */
+static uint64_t again_to;    /* from `in_doubt` on without a gap up to here */
+
+static int noting_write(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    if (offset >= LQI_SEGMENT_HEADER && offset < written_low) written_low = offset;
+    if (offset >= in_doubt && offset <= again_to && offset + size > again_to) again_to = offset + size;
+    return lqi_io_posix.write(io, fd, offset, data, size);
+}
+
+static struct lqi_io noting;
+
+static void note_writes(void)
+{
+    noting = lqi_io_posix;
+    noting.write = noting_write;
+    written_low = UINT64_MAX;
+    again_to = in_doubt;
+}
+
+static lq_queue *open_on(const struct lqi_io *io, const lq_options *options)
+{
+    lq_queue *queue;
+    OK(lqi_open_io(io, queue_path, options, &queue));
+    return queue;
+}
+
+static const lq_options always = {.size = sizeof(lq_options), .segment_size = 64 * KIB, .ring_size = 64 * KIB};
+
+/* A queue with one message that is on the disk for sure; the next sync is the failed one. */
+static lq_queue *open_before_failure(const lq_options *options)
+{
+    static struct lqi_io io;
+    lq_queue *queue = open_on(&lqi_io_posix, options);
+    api_put(queue, "before");
+    OK(lq_sync(queue));
+    io = lqi_io_posix;
+    io.sync = die_of_failed_sync;
+    queue->log.writing.file.io = queue->log.syncing.file.io = queue->log.io = &io;
+    return queue;
+}
+
+static int put_and_die_in_sync(void *context)
+{
+    (void)context;
+    lq_put(open_before_failure(&always), "doubtful", 8, NULL);
+    return 0;
+}
+
+/* Fills the segment, and dies in the sync that seals it. */
+static int roll_and_die_in_sync(void *context)
+{
+    (void)context;
+    static const uint8_t body[8 * KIB];
+    lq_options deferred = always;
+    deferred.flags = LQ_DEFER_SYNC;
+    lq_queue *queue = open_before_failure(&deferred);
+    for (int i = 0; i < 20; i++) lq_put(queue, body, sizeof body, NULL);
+    return 0;
+}
+
+/* ---- tests ---------------------------------------------------------------- */
+
+static int choose_path(void **state)
+{
+    if (api_setup(state)) return -1;
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "q"));
+    return 0;
+}
+
+static void leave_doubt(int (*body)(void *context))
+{
+    assert_int_equal(child_run(body, NULL), DIED_IN_SYNC);
+}
+
+static void what_a_leader_left_in_doubt_is_written_again_by_the_next(void **state)
+{
+    (void)state;
+    note_writes();
+    lq_queue *queue = open_on(&noting, &always);
+    leave_doubt(put_and_die_in_sync);
+
+    note_writes();
+    api_put(queue, "next");
+    EQUAL(written_low, in_doubt);
+    OK(lq_close(queue));
+}
+
+static void what_a_roll_left_in_doubt_is_written_again_by_the_next(void **state)
+{
+    (void)state;
+    note_writes();
+    lq_queue *queue = open_on(&noting, &always);
+    leave_doubt(roll_and_die_in_sync);
+
+    note_writes();
+    api_put(queue, "next");
+    HOLDS(again_to > 48 * KIB);
+    OK(lq_close(queue));
+}
+
+static void what_the_last_process_left_in_doubt_is_written_again_by_recovery(void **state)
+{
+    (void)state;
+    leave_doubt(put_and_die_in_sync);
+    note_writes();
+    lq_queue *queue = open_on(&noting, &always);
+    EQUAL(written_low, in_doubt);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_get_ack(consumer, "before");
+    api_get_ack(consumer, "doubtful");
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+static void who_syncs_while_nobody_is_in_doubt_writes_nothing_twice(void **state)
+{
+    (void)state;
+    note_writes();
+    lq_queue *first = open_on(&lqi_io_posix, &always), *second = open_on(&noting, &always);
+    api_put(first, "before");
+    note_writes();
+    api_put(second, "next");
+    EQUAL(written_low, in_doubt);
+    OK(lq_close(second));
+    OK(lq_close(first));
+}
+
+/* ---- a failure between looking and locking ------------------------------- */
+
+#if defined(__SANITIZE_THREAD__)
+#define NO_HOOK 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NO_HOOK 1
+#endif
+#endif
+
+static void skip_here(void **state)
+{
+    (void)state;
+    skip();
+}
+
+#ifdef NO_HOOK
+#define nobody_leads_after_a_failed_sync skip_here
+#else
+#include <dlfcn.h>
+
+static struct lqi_log *unlucky; /* its next trylock of the sync lock comes right after another leader's failure */
+static unsigned syncs;
+
+/* Stands before the one of libc: the moment between the question "poisoned?" and the lock. */
+int pthread_mutex_trylock(pthread_mutex_t *mutex)
+{
+    static int (*real)(pthread_mutex_t *);
+    if (!real) *(void **)&real = dlsym(RTLD_NEXT, "pthread_mutex_trylock");
+    if (unlucky && mutex == &unlucky->state->sync.mutex) {
+        lqi_poison(unlucky);
+        unlucky = NULL;
+        syncs = 0;
+    }
+    return real(mutex);
+}
+
+static int counting_sync(const struct lqi_io *io, int fd)
+{
+    syncs++;
+    return lqi_io_posix.sync(io, fd);
+}
+
+static void nobody_leads_after_a_failed_sync(void **state)
+{
+    (void)state;
+    struct lqi_io io = lqi_io_posix;
+    io.sync = counting_sync;
+    lq_queue *queue = open_on(&io, &always);
+    unlucky = &queue->log;
+    IS(LQ_EPOISONED, lq_put(queue, "x", 1, NULL));
+    HOLDS(!unlucky);
+    EQUAL(syncs, 0);
+    lq_close(queue);
+    (void)skip_here;
+}
+#endif
+
+#define DOUBT(test) cmocka_unit_test_setup_teardown(test, choose_path, api_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        DOUBT(what_a_leader_left_in_doubt_is_written_again_by_the_next),
+        DOUBT(what_a_roll_left_in_doubt_is_written_again_by_the_next),
+        DOUBT(what_the_last_process_left_in_doubt_is_written_again_by_recovery),
+        DOUBT(who_syncs_while_nobody_is_in_doubt_writes_nothing_twice),
+        DOUBT(nobody_leads_after_a_failed_sync),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
