@@ -30,7 +30,8 @@ struct lqi_log {
     struct lqi_shared *shared;     /* NULL: only the files are looked at */
     struct lqi_log_state *state;   /* = &shared->log, or NULL */
     struct lqi_ring ring;
-    uint64_t files_first_id, files_first_position, files_end, files_next_id; /* without `shared`: the log's ends */
+    uint64_t files_first_id, files_first_position; /* for who only looks: where the files begin */
+    uint64_t files_end, files_next_id;             /* without `shared`: where the log ends */
     struct lqi_span_file writing;  /* guarded by the write lock */
     struct lqi_span_file syncing;  /* guarded by the sync lock */
 };

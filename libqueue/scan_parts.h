@@ -2,6 +2,7 @@
 #ifndef LQI_SCAN_PARTS_H
 #define LQI_SCAN_PARTS_H
 
+#include "bytes.h"
 #include "scan.h"
 
 /* What was read so far may be lent out: new bytes go behind it. */
@@ -26,15 +27,15 @@ static inline void lqi_scan_drop_record(struct lqi_scan *scan)
     scan->payload_block = NULL;
 }
 
-/* Without `shared`, what was found when the queue was opened counts. */
+/* What the files are known to begin with counts, and with `shared`, what that says, if it is more. */
 static inline uint64_t lqi_scan_oldest_position(const struct lqi_log *log)
 {
-    return log->state ? atomic_load(&log->state->first_position) : log->files_first_position;
+    return log->state ? lqi_max64(atomic_load(&log->state->first_position), log->files_first_position) : log->files_first_position;
 }
 
 static inline uint64_t lqi_scan_oldest_id(const struct lqi_log *log)
 {
-    return log->state ? atomic_load(&log->state->first_id) : log->files_first_id;
+    return log->state ? lqi_max64(atomic_load(&log->state->first_id), log->files_first_id) : log->files_first_id;
 }
 
 /* Notes a hole from the present position up to `to`, behind which the message `id` comes (0: not known), and steps over it. */

@@ -29,6 +29,16 @@ static int find_end(struct lqi_view *view)
     return LQ_OK;
 }
 
+/* `shared` may be of a while ago: a file system that broke down and was mounted again has what the kernel wrote of it
+ * last. What retention had deleted by then is not missing. */
+static void know_trim(struct lqi_view *view)
+{
+    struct lqi_trim trim;
+    if (lqi_trim_load(&view->queue->meta_file, view->queue->meta.uuid, &trim)) return;
+    view->log.files_first_id = trim.first_id;
+    view->log.files_first_position = trim.position;
+}
+
 int lqi_view_refresh(struct lqi_view *view)
 {
     lq_queue *queue = view->queue;
@@ -41,6 +51,7 @@ int lqi_view_refresh(struct lqi_view *view)
     view->log.state = view->map.head ? &view->map.head->log : NULL;
     if (!view->map.head) return find_end(view);
     lqi_shared_ring(&view->map, &view->log.ring);
+    know_trim(view);
     return LQ_OK;
 }
 

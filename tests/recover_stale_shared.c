@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -360,6 +361,60 @@ static void something_else_of_that_name_is_an_error_and_nothing_worse(void **sta
     expect_all();
 }
 
+/* Uses a queue until retention has deleted what `shared` had in it at first, and dies. */
+static int outlive_an_old_state(void *context)
+{
+    struct api_bytes *old = context;
+    lq_queue *queue = open_queue();
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_put_range(queue, 1, 300, SIZE);
+    struct api_bytes now = api_file_read(shared_path);
+    EQUAL(now.size, old->size);
+    memcpy(old->bytes, now.bytes, now.size); /* for our parent */
+    api_take_range(consumer, 1, 300, SIZE);
+    api_put_range(queue, 301, 900, SIZE);
+    HOLDS(api_stats(queue).first_id > 1);
+    return 0;
+}
+
+/* A file system that broke down and was mounted again in the same boot: `shared` is of a moment when the kernel
+ * last wrote it out, everything that was synced is of later. */
+static void working_memory_of_a_while_ago_is_no_damage_and_loses_nothing_synced(void **state)
+{
+    use_queue(state, LQ_SYNC_ALWAYS);
+    lq_queue *queue = open_queue();
+    OK(lq_consumer_close(api_consumer(queue, "c", NULL)));
+    struct api_bytes old = {.size = damage_size(shared_path)};
+    OK(lq_close(queue));
+    old.bytes = mmap(NULL, old.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(old.bytes != MAP_FAILED);
+    assert_int_equal(child_run(outlive_an_old_state, &old), 0);
+    int fd = open(shared_path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, old.bytes, old.size, 0), old.size);
+    close(fd);
+    munmap(old.bytes, old.size);
+
+    assert_int_equal(lq_verify(queue_path, 0, NULL, NULL, NULL), LQ_OK);
+    lq_options look = options;
+    look.flags = LQ_READ_ONLY;
+    OK(lq_open(queue_path, &look, &queue));
+    lq_reader *reader;
+    lq_message message;
+    OK(lq_reader_open(queue, &reader));
+    OK(lq_reader_next(reader, &message)); /* not that what came before it is lost */
+    HOLDS(message.id > 1 && api_is_filled(&message, SIZE, message.id));
+    lq_reader_close(reader);
+    OK(lq_close(queue));
+
+    queue = open_queue();
+    EQUAL(api_stats(queue).last_id, 900);
+    EQUAL(api_stats(queue).damage, 0);
+    api_read_range(queue, api_stats(queue).first_id, 900, SIZE);
+    api_put_range(queue, 901, 950, SIZE);
+    OK(lq_close(queue));
+    assert_int_equal(lq_verify(queue_path, 0, NULL, NULL, NULL), LQ_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -375,6 +430,7 @@ int main(void)
         IN_DIRECTORY(a_cut_working_memory_loses_nothing_synced),
         IN_DIRECTORY(a_longer_working_memory_loses_nothing_synced),
         IN_DIRECTORY(a_copied_working_memory_loses_nothing_synced),
+        IN_DIRECTORY(working_memory_of_a_while_ago_is_no_damage_and_loses_nothing_synced),
         IN_DIRECTORY(random_consumer_state_loses_no_message),
         IN_DIRECTORY(the_working_memory_of_another_queue_is_not_believed),
         IN_DIRECTORY(a_copied_queue_is_a_queue_of_its_own_even_while_the_first_is_in_use),
