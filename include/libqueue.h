@@ -110,7 +110,8 @@
  * for another member. Two handles of one queue in one process are fine.
  *
  * FORK. In the child of a fork every handle answers LQ_EFORKED to everything
- * but its close, which frees memory and touches nothing shared. Open anew.
+ * but its close, which frees memory and touches nothing shared. Open anew. A handler
+ * may fork; what it returns in the child settles nothing.
  *
  * SIGNALS, OUTPUT. The library installs no signal handler, raises no signal,
  * prints nothing and never exits. It starts no thread unless a queue with

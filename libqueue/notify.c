@@ -61,6 +61,9 @@ static int handle_one(lq_consumer *consumer)
     atomic_store(&notify->in_handler, 1);
     int answer = notify->handler(notify->context, err, err ? NULL : &message);
     atomic_store(&notify->in_handler, 0);
+    /* The handler may have forked: then it returns twice, and the message is the parent's to settle. */
+    int forked = lqi_queue_check(consumer->queue, false);
+    if (forked) return forked;
     return err ? err : settle_as(consumer, &message, answer);
 }
 

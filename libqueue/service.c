@@ -98,6 +98,8 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
+    static const pthread_cond_t unused = PTHREAD_COND_INITIALIZER;
+    step_done = unused; /* it remembers waiters who are not in this process, and would wait for them */
     tasks = NULL;
     thread_runs = false;
     pthread_mutex_unlock(&lock);
