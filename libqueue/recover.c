@@ -34,7 +34,7 @@
 struct candidate {
     bool any;
     uint64_t position, next_id, indexed, mark, damage;
-    int64_t time_us;
+    int64_t time_us, first_time_us;
     uint32_t index_count;
 };
 
@@ -50,7 +50,7 @@ static void note_doubt(struct candidate *doubt, const struct lqi_found *found, u
 {
     if (doubt->any) return;
     *doubt = (struct candidate){true, position, found->next_id, found->indexed, found->mark, found->damage,
-                                found->time_us, found->index_count};
+                                found->time_us, found->first_time_us, found->index_count};
 }
 
 /* The one function that tells a torn tail from corruption: a place is promised if the log is known to have been
@@ -68,6 +68,7 @@ static void go_back_to(struct lqi_found *found, const struct candidate *doubt)
     found->mark = doubt->mark;
     found->damage = doubt->damage;
     found->time_us = doubt->time_us;
+    found->first_time_us = doubt->first_time_us;
     found->index_count = doubt->index_count;
 }
 

@@ -550,6 +550,29 @@ static void want_of_descriptors_or_memory_is_no_other_boot(void **state)
     close_place(&place);
 }
 
+/* ---- less than was asked for --------------------------------------------- */
+
+static void what_is_written_and_read_in_parts_is_whole(void **state)
+{
+    struct place place = open_place(state);
+    uint8_t ours[1000], theirs[1000];
+    size_t got;
+    for (size_t i = 0; i < sizeof ours; i++) ours[i] = (uint8_t)(i * 7 + i / 256);
+    for (int i = 0; i < 2; i++) { /* the one in parts, the other as it is */
+        plan.part = i ? 0 : 7;
+        assert_int_equal(io->write(io, place.fd, 3, ours, sizeof ours), 0);
+        plan.part = i ? 7 : 0;
+        memset(theirs, 0, sizeof theirs);
+        assert_int_equal(io->read(io, place.fd, 3, theirs, sizeof theirs, &got), 0);
+        assert_int_equal(got, sizeof theirs);
+        assert_memory_equal(ours, theirs, sizeof ours);
+    }
+    assert_int_equal(io->read(io, place.fd, 8192 - 20, theirs, sizeof theirs, &got), 0);
+    assert_int_equal(got, 20);
+    plan.part = 0;
+    close_place(&place);
+}
+
 int main(void)
 {
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
@@ -560,6 +583,7 @@ int main(void)
         IN_SCRATCH(network_file_systems_are_known_by_their_numbers),
         IN_SCRATCH(a_file_that_lost_its_name_while_it_was_opened_is_looked_for_again),
         IN_SCRATCH(whether_copies_can_be_declined_does_not_matter),
+        IN_SCRATCH(what_is_written_and_read_in_parts_is_whole),
         IN_SCRATCH(a_write_that_gets_nowhere_is_an_error),
         IN_SCRATCH(where_nothing_can_be_reserved_a_file_grows_and_never_shrinks),
         IN_SCRATCH(growing_that_fails_is_told),

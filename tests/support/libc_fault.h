@@ -50,6 +50,7 @@ static struct {
     unsigned no_links;     /* so many times fstat() says that the file has no name */
     unsigned other_device; /* fstatat() says so of the file, when this falls to 1 */
     const char *text;      /* what pread() gives, if not NULL */
+    size_t part;           /* so many bytes are the most that pread() and pwrite() do at once, if not 0 */
     enum call then;        /* once all that have failed: this, with that error */
     unsigned then_after;
     int then_error;
@@ -101,6 +102,11 @@ static bool fails(enum call call)
 
 #define FAILED (plan.error ? -1 : 0)
 
+static size_t part_of(size_t size)
+{
+    return plan.part && size > plan.part ? plan.part : size;
+}
+
 static void find(void *function, const char *name)
 {
     void *found = dlsym(RTLD_NEXT, name);
@@ -125,7 +131,7 @@ int madvise(void *map, size_t size, int advice) { REAL(madvise); return fails(MA
 int mkdirat(int dir, const char *name, mode_t mode) { REAL(mkdirat); return fails(MKDIRAT) ? FAILED : real(dir, name, mode); }
 int renameat(int a, const char *from, int b, const char *to) { REAL(renameat); return fails(RENAMEAT) ? FAILED : real(a, from, b, to); }
 int unlinkat(int dir, const char *name, int flags) { REAL(unlinkat); return fails(UNLINKAT) ? FAILED : real(dir, name, flags); }
-ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) { REAL(pwrite); return fails(PWRITE) ? FAILED : real(fd, data, size, offset); }
+ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) { REAL(pwrite); return fails(PWRITE) ? FAILED : real(fd, data, part_of(size), offset); }
 ssize_t read(int fd, void *data, size_t size) { REAL(read); return fails(READ) ? FAILED : real(fd, data, size); }
 ssize_t write(int fd, const void *data, size_t size) { REAL(write); return fails(WRITE) ? FAILED : real(fd, data, size); }
 void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset) { REAL(mmap); return fails(MMAP) ? MAP_FAILED : real(at, size, protection, flags, fd, offset); }
@@ -176,7 +182,7 @@ ssize_t pread(int fd, void *data, size_t size, off_t offset)
 {
     REAL(pread);
     if (fails(PREAD)) return FAILED;
-    if (!plan.text) return real(fd, data, size, offset);
+    if (!plan.text) return real(fd, data, part_of(size), offset);
     size_t length = strlen(plan.text);
     if ((size_t)offset >= length) return 0;
     if (size > length - (size_t)offset) size = length - (size_t)offset;

@@ -1,0 +1,637 @@
+/* The end of the log, to the byte: what recovery finds in files that were made for it, record by record. Each is
+ * held against what it must find, all of it: an index that lost an entry or a time that is not taken back would only show much later. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "bytes.h"
+#include "checksum.h"
+#include "recover.h"
+#include "support/api.h"
+
+enum { SPAN = 8192, BODY = SPAN - LQI_RECORD_HEADER, STRIDE = 65536, PER_ENTRY = STRIDE / SPAN };
+
+static const uint8_t uuid[16] = "0123456789abcde";
+
+/* ---- making a log --------------------------------------------------------------- */
+
+/* A segment being made: a file, and what recovery must find in it. */
+struct made {
+    int fd;
+    struct lqi_segment_head head;
+    struct lqi_found found; /* `last`, end, next_id, times, mark, index... of what has been added so far */
+};
+
+static struct lqi_log the_log;
+static lq_options the_options;
+static char log_path[4200];
+
+static void new_log(void **state)
+{
+    if (the_log.io) lqi_io_posix.close(the_log.io, the_log.log_dir);
+    snprintf(log_path, sizeof log_path, "%s", api_path(*state, "log"));
+    HOLDS(mkdir(log_path, 0700) == 0);
+    the_options = (lq_options){.segment_size = 1 << 20, .mode = 0600};
+    the_log = (struct lqi_log){.io = &lqi_io_posix, .log_dir = -1, .options = the_options};
+    memcpy(the_log.uuid, uuid, sizeof uuid);
+    EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, -1, log_path, &the_log.log_dir), 0);
+}
+
+static const char *path_of(uint64_t first_id)
+{
+    static char path[4300];
+    char name[LQI_SEGMENT_NAME_SIZE];
+    lqi_segment_name(name, first_id);
+    snprintf(path, sizeof path, "%s/%s", log_path, name);
+    return path;
+}
+
+static void put_bytes(const struct made *made, uint64_t offset, const void *bytes, size_t size)
+{
+    HOLDS(pwrite(made->fd, bytes, size, (off_t)offset) == (ssize_t)size);
+}
+
+static uint64_t offset_of(const struct made *made, uint64_t position)
+{
+    return lqi_segment_offset(&made->head, position);
+}
+
+static uint64_t size_of(const struct made *made)
+{
+    struct stat stat;
+    HOLDS(fstat(made->fd, &stat) == 0);
+    return (uint64_t)stat.st_size;
+}
+
+static struct made make_segment(uint64_t first_id, uint64_t position, uint64_t durable)
+{
+    uint8_t bytes[LQI_SEGMENT_HEADER];
+    struct made made = {.head = {.first_id = first_id, .position = position, .salt = first_id * 77 + 1, .durable = durable,
+                                 .created_us = (int64_t)(1000 + first_id)}};
+    memcpy(made.head.uuid, uuid, sizeof uuid);
+    made.fd = open(path_of(first_id), O_RDWR | O_CREAT | O_EXCL, 0600);
+    HOLDS(made.fd >= 0);
+    lqi_segment_head_encode(bytes, &made.head);
+    put_bytes(&made, 0, bytes, sizeof bytes);
+    made.found = (struct lqi_found){.end = position, .next_id = first_id, .time_us = made.head.created_us, .any_segment = true,
+                                    .usable = true, .last = made.head};
+    return made;
+}
+
+/* Adds a record of `size` bytes, all zero (a hole in the file, so that large ones are no matter); returns its position. */
+static uint64_t add_record(struct made *made, enum lqi_record_kind kind, uint32_t size, uint64_t durable, int64_t time_us)
+{
+    uint8_t header[LQI_RECORD_HEADER], *body = calloc(1, size + 1);
+    struct lqi_found *found = &made->found;
+    struct lqi_record record = {.position = found->end, .durable = durable, .first_id = found->next_id, .time_us = time_us, .size = size,
+                                .payload_check = lqi_checksum(body, size), .count = kind == LQI_RECORD_MESSAGES, .kind = kind};
+    free(body);
+    if (kind == LQI_RECORD_MESSAGES) record.flags = LQI_RECORD_LONE;
+    lqi_record_encode(header, &record, made->head.salt);
+    put_bytes(made, offset_of(made, record.position), header, sizeof header);
+    found->end += lqi_record_span(size);
+    if (size_of(made) < offset_of(made, found->end)) HOLDS(ftruncate(made->fd, (off_t)offset_of(made, found->end)) == 0);
+
+    found->time_us = time_us > found->time_us ? time_us : found->time_us;
+    found->mark = kind == LQI_RECORD_MARK ? found->end : 0;
+    if (kind != LQI_RECORD_MESSAGES) return record.position;
+    if (!found->first_time_us) found->first_time_us = time_us;
+    if (!found->index_count || (record.position - found->indexed >= STRIDE && found->index_count < LQI_INDEX_MAX)) {
+        found->index[found->index_count++] = (struct lqi_index_entry){found->next_id, time_us, record.position};
+        found->indexed = record.position;
+    }
+    found->next_id++;
+    return record.position;
+}
+
+static uint64_t add(struct made *made)
+{
+    return add_record(made, LQI_RECORD_MESSAGES, BODY, 0, made->found.time_us + 10);
+}
+
+static void add_many(struct made *made, int count)
+{
+    while (count-- > 0) add(made);
+}
+
+static uint64_t add_mark(struct made *made)
+{
+    return add_record(made, LQI_RECORD_MARK, 0, 0, made->found.time_us + 10);
+}
+
+static void seal(struct made *made, uint64_t next_id)
+{
+    struct lqi_segment_end end = {.end = made->found.end, .next_id = next_id, .salt = made->head.salt, .index_count = made->found.index_count,
+                                  .first_time_us = made->found.first_time_us, .last_time_us = made->found.time_us};
+    size_t size = end.index_count * LQI_INDEX_ENTRY + LQI_SEGMENT_TRAILER;
+    uint8_t *bytes = malloc(size);
+    lqi_segment_end_encode(bytes, made->found.index, &end);
+    put_bytes(made, offset_of(made, end.end), bytes, size);
+    free(bytes);
+}
+
+static void damage(const struct made *made, uint64_t position)
+{
+    put_bytes(made, offset_of(made, position) + 8, "damage", 6);
+}
+
+static void done(struct made *made)
+{
+    close(made->fd);
+}
+
+/* ---- looking --------------------------------------------------------------------- */
+
+static const struct lqi_promise nothing;
+static const struct lqi_trim untrimmed = {.first_id = 1};
+
+static struct lqi_found *find(const struct lqi_trim *trim, const struct lqi_promise *promise)
+{
+    static struct lqi_found found;
+    OK(lqi_find_end(&the_log, trim, promise, &found));
+    return &found;
+}
+
+static struct lqi_found *find_promised(uint64_t position, uint64_t next_id)
+{
+    return find(&untrimmed, &(struct lqi_promise){position, next_id, 0});
+}
+
+/* All that is said of the end, but for the index behind its count. */
+static void same(const struct lqi_found *found, const struct lqi_found *expected)
+{
+    EQUAL(found->end, expected->end);
+    EQUAL(found->next_id, expected->next_id);
+    EQUAL(found->time_us, expected->time_us);
+    EQUAL(found->first_time_us, expected->first_time_us);
+    EQUAL(found->mark, expected->mark);
+    EQUAL(found->any_segment, expected->any_segment);
+    EQUAL(found->usable, expected->usable);
+    EQUAL(found->given_up, expected->given_up);
+    EQUAL(found->good_end, expected->good_end);
+    EQUAL(found->good_id, expected->good_id);
+    EQUAL(found->torn_bytes, expected->torn_bytes);
+    EQUAL(found->damage, expected->damage);
+    EQUAL(found->index_count, expected->index_count);
+    EQUAL(found->indexed, expected->indexed);
+    for (uint32_t i = 0; i < expected->index_count; i++) {
+        EQUAL(found->index[i].first_id, expected->index[i].first_id);
+        EQUAL(found->index[i].time_us, expected->index[i].time_us);
+        EQUAL(found->index[i].position, expected->index[i].position);
+    }
+    if (expected->any_segment) EQUAL(found->last.first_id, expected->last.first_id);
+    if (expected->any_segment) EQUAL(found->last.salt, expected->last.salt);
+}
+
+/* The file with zeroes behind its records, as it is allocated. */
+static void allocate(const struct made *made)
+{
+    HOLDS(ftruncate(made->fd, (off_t)(size_of(made) + 40000)) == 0);
+}
+
+/* ---- all is well ------------------------------------------------------------------- */
+
+static void of_a_whole_segment_everything_is_known(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(100, 8000, 0);
+    for (int i = 0; i < 3 * PER_ENTRY + 1; i++) {
+        add(&made);
+        same(find(&untrimmed, &nothing), &made.found);
+    }
+    EQUAL(made.found.index_count, 4);
+    allocate(&made);
+    struct lqi_found *found = find(&untrimmed, &nothing);
+    same(found, &made.found);
+    EQUAL(found->file_size, size_of(&made));
+    EQUAL(found->first_id, 100);
+    EQUAL(found->first_position, 8000);
+    EQUAL(found->second_id, 0);
+    done(&made);
+}
+
+static void an_empty_segment_ends_where_it_begins(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(100, 8000, 8000);
+    same(find(&untrimmed, &nothing), &made.found);
+    allocate(&made);
+    same(find_promised(8000, 100), &made.found);
+    done(&made);
+}
+
+static void a_mark_at_the_end_is_known_and_counts_as_no_message(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(1, 0, 0);
+    add_mark(&made);
+    EQUAL(made.found.mark, made.found.end);
+    same(find(&untrimmed, &nothing), &made.found);
+    add_many(&made, 3);
+    same(find(&untrimmed, &nothing), &made.found);
+    add_mark(&made);
+    same(find(&untrimmed, &nothing), &made.found);
+    add_record(&made, 9, 100, 0, 5000); /* of a newer library */
+    same(find(&untrimmed, &nothing), &made.found);
+    done(&made);
+}
+
+static void time_is_that_of_the_newest_record_wherever_it_is(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(1, 0, 0);
+    add_record(&made, LQI_RECORD_MESSAGES, 8, 0, 900); /* before the segment was made */
+    EQUAL(made.found.time_us, made.head.created_us);
+    same(find(&untrimmed, &nothing), &made.found);
+    add_record(&made, LQI_RECORD_MESSAGES, 8, 0, 70000);
+    add_record(&made, LQI_RECORD_MESSAGES, 8, 0, 60000);
+    same(find(&untrimmed, &nothing), &made.found);
+    done(&made);
+}
+
+/* Such a segment is larger than any that is made now: a queue's segment_size may have been another. */
+static void an_index_has_no_more_entries_than_it_has_room_for(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(1, 0, 0);
+    for (int i = 0; i < LQI_INDEX_MAX + 3; i++) add_record(&made, LQI_RECORD_MESSAGES, STRIDE - LQI_RECORD_HEADER, 0, 2000 + i);
+    EQUAL(made.found.index_count, LQI_INDEX_MAX);
+    same(find(&untrimmed, &nothing), &made.found);
+    done(&made);
+}
+
+/* ---- torn, or damaged ---------------------------------------------------------------- */
+
+/* A bad record, and behind it good ones, marks and index entries, in one who was promised nothing of it. */
+static void behind_a_torn_record_nothing_of_what_follows_is_left(void **state)
+{
+    for (int before = 0; before < PER_ENTRY + 2; before++) {
+        for (int mark = 0; mark < 2; mark++) {
+            new_log(state);
+            struct made made = make_segment(7, 800, 0);
+            add_many(&made, before);
+            if (mark) add_mark(&made);
+            struct made then = made;
+            uint64_t bad = add(&made);
+            add_many(&made, 2 * PER_ENTRY);
+            add_mark(&made);
+            damage(&made, bad);
+            allocate(&made);
+            struct lqi_found *found = find(&untrimmed, &nothing);
+            then.found.torn_bytes = found->torn_bytes; /* to the byte: below */
+            HOLDS(found->torn_bytes > made.found.end - bad - 8 && found->torn_bytes <= made.found.end - bad);
+            same(found, &then.found);
+            done(&made);
+            HOLDS(unlink(path_of(7)) == 0 && rmdir(log_path) == 0);
+        }
+    }
+}
+
+static void a_promise_beyond_the_bad_place_makes_it_damage_and_not_one_up_to_it(void **state)
+{
+    for (int by = 0; by < 4; by++) { /* who promises */
+        for (int beyond = 0; beyond < 2; beyond++) {
+            new_log(state);
+            uint64_t bad = 800 + 2 * SPAN, promised = bad + (beyond ? 8 : 0);
+            struct made made = make_segment(7, 800, by == 3 ? 800 : 0);
+            add_many(&made, 2);
+            struct made then = made;
+            EQUAL(add(&made), bad);
+            add_many(&made, 2);
+            add_record(&made, LQI_RECORD_MESSAGES, BODY, by == 0 ? promised : 0, made.found.time_us + 10);
+            add_many(&made, 2);
+            damage(&made, bad);
+            struct lqi_found *found = find(&(struct lqi_trim){.first_id = 1, .synced = by == 1 ? promised : 0},
+                                           &(struct lqi_promise){by == 2 ? promised : 0, 0, 0});
+            made.found.damage = 1;
+            then.found.torn_bytes = found->torn_bytes;
+            same(found, beyond && by < 3 ? &made.found : &then.found);
+            done(&made);
+            HOLDS(unlink(path_of(7)) == 0 && rmdir(log_path) == 0);
+        }
+    }
+}
+
+static void the_log_may_be_torn_behind_damage(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(1, 0, 0);
+    add_many(&made, 2);
+    uint64_t first = add(&made);
+    add_record(&made, LQI_RECORD_MESSAGES, BODY, first + SPAN, made.found.time_us + 10); /* knows of the first */
+    add_many(&made, 2);
+    struct made then = made;
+    uint64_t second = add(&made);
+    add_many(&made, 3);
+    uint64_t third = add(&made);
+    add_many(&made, 1);
+    damage(&made, first);
+    damage(&made, second);
+    damage(&made, third);
+    then.found.damage = 1;
+    struct lqi_found *found = find(&untrimmed, &nothing);
+    then.found.torn_bytes = found->torn_bytes;
+    same(found, &then.found);
+
+    made.found.damage = 3; /* all of it was promised */
+    same(find_promised(third + 8, 0), &made.found);
+    done(&made);
+}
+
+static void torn_bytes_are_counted_to_the_last_that_is_not_zero(void **state)
+{
+    static const uint64_t places[] = {1, 2, 7, 8, 9, 100, 16383, 16384, 16385, 32768, 39998, 39999, 40000};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        new_log(state);
+        struct made made = make_segment(1, 0, 0);
+        add_many(&made, 2);
+        allocate(&made); /* by 40000 bytes, and that is what is not a multiple of what is read at once */
+        put_bytes(&made, offset_of(&made, made.found.end) + places[i] - 1, "x", 1);
+        made.found.torn_bytes = places[i];
+        same(find(&untrimmed, &nothing), &made.found);
+        put_bytes(&made, offset_of(&made, made.found.end), "y", 1);
+        same(find(&untrimmed, &nothing), &made.found);
+        done(&made);
+        HOLDS(unlink(path_of(1)) == 0 && rmdir(log_path) == 0);
+    }
+}
+
+/* ---- an end that was promised, and is not there ------------------------------------------ */
+
+/* What is expected when the log goes on in a new segment. */
+static struct lqi_found given_up(const struct made *made, uint64_t end, uint64_t next_id, uint64_t damage)
+{
+    struct lqi_found found = made->found;
+    found.good_end = found.end;
+    found.good_id = found.next_id;
+    found.end = found.mark = end;
+    found.next_id = next_id;
+    found.given_up = true;
+    found.usable = false;
+    found.torn_bytes = 0;
+    found.damage = damage;
+    return found;
+}
+
+static void a_lost_end_is_left_behind_with_all_that_may_have_been_there(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(7, 800, 0);
+    add_many(&made, 3);
+    uint64_t end = made.found.end;
+    allocate(&made);
+    same(find_promised(end, 10), &made.found); /* nothing is lost */
+    uint64_t behind = 800 + ((size_of(&made) - LQI_SEGMENT_HEADER) & ~(uint64_t)7);
+    struct lqi_found expected = given_up(&made, behind, 10, 1);
+    same(find_promised(end + 8, 10), &expected);
+    same(find_promised(end + 1, 3), &expected);
+    expected = given_up(&made, behind, 55, 1);
+    same(find_promised(behind, 55), &expected);
+    expected = given_up(&made, behind + 8, 55, 1);
+    same(find_promised(behind + 1, 55), &expected);
+
+    struct made then = made;
+    uint64_t bad = add(&made); /* something was there, and is bad */
+    damage(&made, bad);
+    expected = given_up(&then, behind, 55, 1);
+    same(find_promised(bad + 8, 55), &expected);
+    done(&made);
+}
+
+static void the_next_segment_has_a_name_of_its_own(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(7, 800, 0);
+    allocate(&made);
+    struct lqi_found expected = given_up(&made, 800 + 40000, 8, 1);
+    same(find_promised(808, 7), &expected);
+    expected.next_id = 9;
+    same(find_promised(808, 9), &expected);
+    done(&made);
+}
+
+static void without_any_file_the_log_goes_on_where_it_was_promised_to_end(void **state)
+{
+    struct lqi_trim trim = {.sequence = 3, .first_id = 20, .position = 4000, .synced = 4000, .next_id = 20};
+    new_log(state);
+    struct lqi_found expected = {.end = 4000, .next_id = 20, .mark = 4000}, *found = find(&trim, &nothing);
+    same(found, &expected);
+    EQUAL(found->first_id, 20);
+    EQUAL(found->first_position, 4000);
+    trim.synced = 4008;
+    trim.next_id = 31;
+    expected = (struct lqi_found){.end = 4008, .next_id = 31, .mark = 4008, .given_up = true, .good_end = 4000, .good_id = 20, .damage = 1};
+    same(find(&trim, &nothing), &expected);
+    expected.end = expected.mark = 5008;
+    expected.next_id = 41;
+    same(find(&trim, &(struct lqi_promise){5002, 41, 0}), &expected);
+}
+
+/* ---- sealed segments ---------------------------------------------------------------------- */
+
+static void behind_a_sealed_segment_the_next_one_begins(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(7, 800, 0);
+    add_many(&made, 3);
+    struct made then = made;
+    seal(&made, 10);
+    then.found.usable = false;
+    then.found.mark = then.found.end;
+    same(find(&untrimmed, &nothing), &then.found);
+    same(find_promised(then.found.end, 10), &then.found);
+    done(&made);
+}
+
+static void a_trailer_knows_of_ids_that_no_record_has(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(7, 800, 0);
+    add_many(&made, 3);
+    struct made then = made;
+    seal(&made, 15);
+    then.found.usable = false;
+    then.found.mark = then.found.end;
+    then.found.next_id = 15;
+    same(find(&untrimmed, &nothing), &then.found);
+    done(&made);
+}
+
+static void a_sealed_segment_without_its_last_record_is_torn_or_given_up(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(7, 800, 0);
+    add_many(&made, 3);
+    struct made then = made;
+    uint64_t bad = add(&made);
+    damage(&made, bad);
+    seal(&made, 11);
+    struct lqi_found *found = find(&untrimmed, &nothing);
+    HOLDS(found->torn_bytes > 0);
+    then.found.torn_bytes = size_of(&made) - offset_of(&made, bad);
+    same(found, &then.found);
+    struct lqi_found expected = given_up(&then, made.found.end, 11, 1);
+    same(find_promised(bad + 8, 11), &expected);
+    done(&made);
+}
+
+/* ---- several segments ---------------------------------------------------------------------- */
+
+/* Two sealed ones and an open one, of 3 messages each; the first ids are 1, 4, 7. */
+static void make_three(struct made three[3])
+{
+    uint64_t position = 0, id = 1;
+    for (int i = 0; i < 3; i++) {
+        three[i] = make_segment(id, position, 0);
+        add_many(&three[i], 3);
+        position = three[i].found.end;
+        id = three[i].found.next_id;
+        if (i < 2) seal(&three[i], id);
+    }
+}
+
+static void drop_three(struct made three[3])
+{
+    for (int i = 0; i < 3; i++) {
+        done(&three[i]);
+        HOLDS(unlink(path_of(three[i].head.first_id)) == 0);
+    }
+    HOLDS(rmdir(log_path) == 0);
+}
+
+static void break_header(const struct made *made)
+{
+    put_bytes(made, 60, "broken", 6);
+    put_bytes(made, 188, "broken", 6);
+}
+
+static void the_log_begins_where_the_trim_slot_says_or_else_where_the_files_do(void **state)
+{
+    struct made three[3];
+    new_log(state);
+    make_three(three);
+    struct lqi_found *found = find(&untrimmed, &nothing);
+    same(found, &three[2].found);
+    EQUAL(found->first_id, 1);
+    EQUAL(found->first_position, 0);
+    EQUAL(found->second_id, 4);
+    found = find(&(struct lqi_trim){.sequence = 2, .first_id = 3, .position = 16}, &nothing);
+    EQUAL(found->first_id, 3);
+    EQUAL(found->first_position, 16);
+    EQUAL(found->second_id, 4);
+    break_header(&three[0]);
+    found = find(&untrimmed, &nothing);
+    EQUAL(found->first_id, 1);
+    EQUAL(found->first_position, three[1].head.position);
+    drop_three(three);
+}
+
+/* The id that comes next when the last segment, of this size, has lost its header: each message takes 8 bytes at least. */
+static uint64_t next_behind(uint64_t first_id, uint64_t file_size)
+{
+    return first_id + file_size / 8 + 1;
+}
+
+static void behind_a_last_segment_that_cannot_be_read_there_is_room_for_all_of_it(void **state)
+{
+    struct made three[3];
+    new_log(state);
+    make_three(three);
+    break_header(&three[2]);
+    uint64_t size = size_of(&three[2]), before = three[1].found.end;
+    struct lqi_found expected = {.end = before + size, .mark = before + size, .next_id = next_behind(7, size), .given_up = true,
+                                 .good_end = before, .good_id = 7, .damage = 1};
+    HOLDS(expected.end % 8 == 0);
+    same(find(&untrimmed, &nothing), &expected);
+    expected.end = expected.mark = before + size + 1000;
+    same(find_promised(before + size + 1000, 5), &expected);
+    expected.next_id = 1 << 20;
+    same(find_promised(before + size + 1000, 1 << 20), &expected);
+    drop_three(three);
+}
+
+static void several_that_cannot_be_read_are_left_behind_together(void **state)
+{
+    struct made three[3];
+    new_log(state);
+    make_three(three);
+    break_header(&three[2]);
+    break_header(&three[1]);
+    uint64_t sizes = size_of(&three[1]) + size_of(&three[2]), before = three[0].found.end;
+    struct lqi_found expected = {.end = lqi_round_up(before + sizes, 8), .next_id = next_behind(7, size_of(&three[2])), .given_up = true,
+                                 .good_end = before, .good_id = 7, .damage = 1};
+    expected.mark = expected.end;
+    same(find(&untrimmed, &nothing), &expected);
+
+    break_header(&three[0]); /* nothing is left but the place where the log began */
+    sizes += size_of(&three[0]);
+    expected.good_end = 24;
+    expected.end = expected.mark = lqi_round_up(24 + sizes, 8);
+    same(find(&(struct lqi_trim){.sequence = 1, .first_id = 1, .position = 24, .next_id = 1}, &nothing), &expected);
+    drop_three(three);
+}
+
+/* The one before it was never sealed: all of its file may be records. */
+static void an_open_segment_before_an_unreadable_one_reaches_as_far_as_its_file(void **state)
+{
+    new_log(state);
+    struct made open = make_segment(1, 0, 0);
+    add_many(&open, 2);
+    allocate(&open);
+    struct made last = make_segment(3, open.found.end, 0);
+    break_header(&last);
+    struct lqi_found expected = {.good_end = size_of(&open), .next_id = next_behind(3, LQI_SEGMENT_HEADER), .given_up = true, .good_id = 3, .damage = 1};
+    expected.end = expected.mark = lqi_round_up(size_of(&open) + LQI_SEGMENT_HEADER, 8);
+    same(find(&untrimmed, &nothing), &expected);
+    done(&open);
+    done(&last);
+}
+
+static void what_is_no_file_takes_no_room(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(1, 0, 0);
+    add_many(&made, 2);
+    seal(&made, 3);
+    HOLDS(mkdir(path_of(3), 0700) == 0);
+    struct lqi_found expected = {.end = made.found.end, .mark = made.found.end, .next_id = 4, .given_up = true, .good_end = made.found.end, .good_id = 3, .damage = 1};
+    same(find(&untrimmed, &nothing), &expected);
+    HOLDS(rmdir(path_of(3)) == 0);
+    done(&made);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(of_a_whole_segment_everything_is_known),
+        IN_DIRECTORY(an_empty_segment_ends_where_it_begins),
+        IN_DIRECTORY(a_mark_at_the_end_is_known_and_counts_as_no_message),
+        IN_DIRECTORY(time_is_that_of_the_newest_record_wherever_it_is),
+        IN_DIRECTORY(an_index_has_no_more_entries_than_it_has_room_for),
+        IN_DIRECTORY(behind_a_torn_record_nothing_of_what_follows_is_left),
+        IN_DIRECTORY(a_promise_beyond_the_bad_place_makes_it_damage_and_not_one_up_to_it),
+        IN_DIRECTORY(the_log_may_be_torn_behind_damage),
+        IN_DIRECTORY(torn_bytes_are_counted_to_the_last_that_is_not_zero),
+        IN_DIRECTORY(a_lost_end_is_left_behind_with_all_that_may_have_been_there),
+        IN_DIRECTORY(the_next_segment_has_a_name_of_its_own),
+        IN_DIRECTORY(without_any_file_the_log_goes_on_where_it_was_promised_to_end),
+        IN_DIRECTORY(behind_a_sealed_segment_the_next_one_begins),
+        IN_DIRECTORY(a_trailer_knows_of_ids_that_no_record_has),
+        IN_DIRECTORY(a_sealed_segment_without_its_last_record_is_torn_or_given_up),
+        IN_DIRECTORY(the_log_begins_where_the_trim_slot_says_or_else_where_the_files_do),
+        IN_DIRECTORY(behind_a_last_segment_that_cannot_be_read_there_is_room_for_all_of_it),
+        IN_DIRECTORY(several_that_cannot_be_read_are_left_behind_together),
+        IN_DIRECTORY(an_open_segment_before_an_unreadable_one_reaches_as_far_as_its_file),
+        IN_DIRECTORY(what_is_no_file_takes_no_room),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
