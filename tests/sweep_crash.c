@@ -97,7 +97,7 @@ static int64_t now_us;
 int64_t __wrap_lqi_now_us(void);
 int64_t __wrap_lqi_now_us(void)
 {
-    return ++now_us;
+    return now_us += 20; /* so that nobody who waits for a moment looks often */
 }
 
 /* Stands in for service.c: the script takes the steps itself, at its own moments, so that a seed always
@@ -181,8 +181,11 @@ static void crashed(const struct run *before, struct io_crash *after, enum model
     run->machine = after;
     run->crash_random = mix(before->crash_random + mix(io_crash_calls(before->machine) + (number << 32)));
 
-    unsigned flags = run->depth == DEPTH ? MODEL_QUICK : 0;
+    /* All is compared each time; that the queue also works afterwards is looked at less often the deeper it is. */
+    bool quick = run->depth == DEPTH || (run->depth > 1 && draw(&run->crash_random, 3) > 0);
+    unsigned flags = quick ? MODEL_QUICK : 0;
     if (draw(&run->crash_random, 6) == 0) flags |= MODEL_PUT_FIRST;
+    if (draw(&run->crash_random, 3) == 0) flags |= MODEL_LOOK_FIRST;
     total->states++;
     total->inner += run->depth > 1;
     total->kills += loss == MODEL_KILLED;
@@ -236,9 +239,8 @@ static void crash_hook(void *context, struct io_crash *machine, enum io_kind kin
     const struct run *run = context;
     uint64_t random = mix(run->crash_random + io_crash_calls(machine));
     (void)kind;
-    if (clock_seconds() > until) return;
     if (run->depth == 0) {
-        if (draw(&random, run->one_in) > 0) return;
+        if (draw(&random, run->one_in) > 0 || clock_seconds() > until) return;
         if (changed) lose_power_in_every_way(run, &random);
         if (changed || draw(&random, 4) == 0) processes_die(run);
     } else if (changed && draw(&random, run->depth == 1 ? 8 : 32) == 0) {
@@ -251,11 +253,12 @@ static void crash_hook(void *context, struct io_crash *machine, enum io_kind kin
 
 static uint32_t some_size(struct run *run)
 {
+    if (run->model.options.size_max && below(run, 2)) return 6000 + below(run, 9000); /* or no limit would be reached */
     switch (below(run, 16)) {
-    case 0: return 20000 + below(run, 20000); /* goes straight to its file */
-    case 1: return below(run, 8) ? 5000 + below(run, 5000) : 66000 + below(run, 60000); /* larger than a segment */
-    case 2: case 3: case 4: return 1000 + below(run, 3000);
-    case 5: case 6: case 7: case 8: return 9; /* as the model's own: one may come to lie where another was */
+    case 0: return below(run, 2) ? 16500 + below(run, 6000) : 1000 + below(run, 3000); /* goes straight to its file; or not */
+    case 1: return below(run, 8) ? 5000 + below(run, 5000) : 66000 + below(run, 20000); /* larger than a segment */
+    case 2: case 3: return 1000 + below(run, 3000);
+    case 4: case 5: case 6: case 7: case 8: return 9; /* as the model's own: one may come to lie where another was */
     default: return 8 + below(run, 300);
     }
 }
@@ -344,6 +347,23 @@ static void settle(struct run *run)
     }
 }
 
+/* As many saves of a position as its file has entries, and more. */
+static void ack_many(struct run *run)
+{
+    struct model *model = &run->model;
+    uint32_t sizes[MODEL_BATCH];
+    if (!model->members[0].consumer || model->members[0].dispatches) return;
+    for (uint32_t i = 0; i < MODEL_BATCH; i++) sizes[i] = 9;
+    for (uint32_t round = 0; round < 5; round++) {
+        expect(run, "put a batch", model_put_batch(model, run->queues[0], sizes, MODEL_BATCH, false));
+        for (uint32_t i = 0; i < MODEL_BATCH; i++) {
+            uint32_t before = model->held_count;
+            expect(run, "poll", model_poll(model, 0));
+            if (model->held_count > before) expect(run, "ack", model_ack(model, before));
+        }
+    }
+}
+
 static void delete_consumer(struct run *run)
 {
     struct model *model = &run->model;
@@ -372,6 +392,7 @@ static void step(struct run *run)
 {
     if (!run->queues[0]) {
         open_handle(run, 0);
+        if (run->seed % 2) open_handle(run, 1);
         return;
     }
     switch (below(run, 32)) {
@@ -391,6 +412,7 @@ static void step(struct run *run)
     case 30: close_all(run); return;
     default:
         if (!run->model.members[0].consumer) open_or_close_member(run, 0);
+        else if (below(run, 2)) ack_many(run);
     }
 }
 
@@ -399,7 +421,7 @@ static void choose_options(struct run *run, lq_options *options)
     static const int modes[] = {LQ_SYNC_ALWAYS, LQ_SYNC_NEVER, LQ_SYNC_INTERVAL};
     options->sync = modes[run->seed % 3];
     options->segment_size = options->ring_size = 65536;
-    if (below(run, 4) == 0) options->compression = 1;
+    if (below(run, 6) == 0) options->compression = 1;
     switch (below(run, 8)) { /* what may be deleted */
     case 0: options->retention = LQ_RETAIN_LIMITS; break;
     case 1: options->retention = LQ_RETAIN_BOTH; break;
@@ -423,7 +445,7 @@ static void run_one(uint64_t seed)
     choose_options(run, &options);
     if (below(run, 2)) run->handle_flags[1] = LQ_DEFER_SYNC;
     for (uint32_t i = 0; i < MODEL_MEMBERS; i++)
-        run->member_flags[i] = (below(run, 4) ? 0 : LQ_CONSUMER_SAVE_ACKS) | (below(run, 4) ? 0 : LQ_CONSUMER_DISPATCH);
+        run->member_flags[i] = (below(run, 2) ? 0 : LQ_CONSUMER_SAVE_ACKS) | (below(run, 4) ? 0 : LQ_CONSUMER_DISPATCH);
     model_init(&run->model, &options, below(run, 3) == 0);
     run->machine = io_crash_new(1);
     io_crash_watch(run->machine, crash_hook, run);

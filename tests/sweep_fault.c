@@ -327,7 +327,7 @@ static void compare(struct run *run, const struct lqi_io *io, struct io_crash *m
         snprintf(run->model.why, sizeof run->model.why, "while it ran: %s", why);
     } else if (!io_crash_idle(run->machine)) {
         model_wrong(&run->model, "all was closed, and something is still open, locked or mapped");
-    } else if (model_check(&run->model, io, loss, 0) && !io_crash_idle(machine)) {
+    } else if (model_check(&run->model, io, loss, MODEL_LOOK_FIRST) && !io_crash_idle(machine)) {
         model_wrong(&run->model, "all was closed in the end, and something is still open, locked or mapped");
     }
 }

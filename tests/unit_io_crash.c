@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "support/io_fault.h"
+#include "support/io_subsets.h"
 #include "support/scratch.h"
 
 /* ---- helpers ----------------------------------------------------------- */
@@ -336,6 +337,34 @@ static void directories_nest_and_are_synced_one_by_one(void **state)
     assert_string_equal(outcomes("/d/../d/./f", NULL), "\nf1\n");
     io->close(io, fd);
     io->close(io, inner);
+}
+
+static void the_subsets_of_a_few_changes_are_every_outcome_and_too_many_are_refused(void **state)
+{
+    (void)state;
+    struct io_subsets subsets;
+    struct io_crash *after;
+    char found[4096] = "\n";
+    int fd = make_durable("a", 'a', 192), other = make_file("b");
+    put_letters(fd, 64, 'b', 128);
+    put_letters(fd, 64, 'c', 64);
+    put_letters(other, 0, 'd', 64);
+
+    assert_true(io_subsets_begin(&subsets, machine, 8));
+    while ((after = io_subsets_next(&subsets))) {
+        char line[600], whole[602];
+        snprintf(line, sizeof line, "%s|", summary(after, "a"));
+        snprintf(line + strlen(line), sizeof line - strlen(line), "%s", summary(after, "b"));
+        snprintf(whole, sizeof whole, "\n%s\n", line);
+        if (strstr(found, whole) == NULL) strcat(found, whole + 1);
+        io_crash_free(after);
+    }
+    const char *all = outcomes("a", "b");
+    assert_int_equal(count_lines(found), count_lines(all));
+    assert_int_equal(strlen(found), strlen(all));
+    assert_false(io_subsets_begin(&subsets, machine, 4));
+    io->close(io, fd);
+    io->close(io, other);
 }
 
 static void seeds_find_every_outcome(void **state)
@@ -669,6 +698,7 @@ int main(void)
         SWITCHED_ON(a_rename_may_overtake_the_bytes_of_its_file),
         SWITCHED_ON(names_change_in_any_order),
         SWITCHED_ON(directories_nest_and_are_synced_one_by_one),
+        SWITCHED_ON(the_subsets_of_a_few_changes_are_every_outcome_and_too_many_are_refused),
         SWITCHED_ON(seeds_find_every_outcome),
         SWITCHED_ON(the_death_of_processes_loses_nothing_but_a_power_loss_after_it_may),
         SWITCHED_ON(a_mapped_file_is_one_memory_mirrored_and_may_lose_its_pages),

@@ -19,7 +19,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-enum { PAGE = 4096, NAME = 160, LAYOUTS = 12, FIRST_FD = 3 };
+enum { PAGE = 4096, NAME = 160, LAYOUTS = 32, FIRST_FD = 3 };
 #define MEMORY_SIZE ((size_t)256 << 20)
 
 /* One for all machines: they share pages. Never held while a hook runs. */

@@ -128,7 +128,8 @@ int model_stats(struct model *model, lq_queue *queue);
  * watched, and the model taken to compare what a crash in the middle of it leaves. */
 enum model_check_flags {
     MODEL_QUICK = 1,    /* only open and compare */
-    MODEL_PUT_FIRST = 2 /* put, and close and open again, before any consumer is opened */
+    MODEL_PUT_FIRST = 2,/* put, and close and open again, before any consumer is opened */
+    MODEL_LOOK_FIRST = 4/* get all there is, and leave without having acked it */
 };
 bool model_check(struct model *model, const struct lqi_io *io, enum model_loss loss, unsigned flags);
 

@@ -122,11 +122,11 @@ static bool close_consumer(struct model *model)
     return err ? model_failed(model, "close the consumer", err) : !model->why[0];
 }
 
-static bool compare_consumer(struct model *model, lq_queue *queue, uint32_t of, bool quick)
+static bool compare_consumer(struct model *model, lq_queue *queue, uint32_t of, bool look_first)
 {
     if (!open_consumer(model, queue, of, of == 0)) return false;
     if (!model->members[0].consumer) return true;
-    if (!quick) { /* first only look, then leave: all comes again */
+    if (look_first) { /* all comes again */
         bool good = poll_all(model);
         if (!close_consumer(model) || !good || !open_consumer(model, queue, of, true)) return false;
     }
@@ -147,10 +147,10 @@ static bool compare_keeper(struct model *model, lq_queue *queue)
     return err ? model_failed(model, "close the keeper", err) : true;
 }
 
-static bool compare_consumers(struct model *model, lq_queue *queue, bool quick)
+static bool compare_consumers(struct model *model, lq_queue *queue, bool look_first)
 {
     for (uint32_t of = 0; of < MODEL_CONSUMERS; of++)
-        if (!compare_consumer(model, queue, of, quick)) return false;
+        if (!compare_consumer(model, queue, of, look_first)) return false;
     return compare_keeper(model, queue);
 }
 
@@ -185,7 +185,7 @@ static bool close_queue(struct model *model, lq_queue *queue)
 /* What the log says is known; what the consumers have made of it, who may think that they are further than its end, is not. */
 static bool put_first(struct model *model, const struct lqi_io *io, uint64_t *last_id, lq_queue **queue)
 {
-    for (uint32_t i = 0; i < 3; i++) {
+    for (uint32_t i = 0, puts = 1 + model->count % 3; i < puts; i++) {
         uint32_t number = model->count;
         int err = model_put(model, *queue, i == 1 ? 50 : 9, false);
         if (err == LQ_EFULL && model->options.size_max) break;
@@ -258,7 +258,7 @@ bool model_check(struct model *model, const struct lqi_io *io, enum model_loss l
     bool good = read_log(model, queue, &found) && compare_log(model, &found);
     if (good && flags & MODEL_PUT_FIRST)
         good = put_first(model, io, &found.last_id, &queue) && read_log(model, queue, &found) && compare_log(model, &found);
-    good = good && compare_consumers(model, queue, quick) && (quick || use(model, queue, &found.last_id));
+    good = good && compare_consumers(model, queue, flags & MODEL_LOOK_FIRST) && (quick || use(model, queue, &found.last_id));
     if (queue) good = close_queue(model, queue) && good;
     return good && (quick || (open_again(model, io, found.last_id) && verify(model, io)));
 }
