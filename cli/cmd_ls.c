@@ -51,7 +51,7 @@ static void add_row(struct ls *ls, const struct row *row)
     table_cell(&ls->table, "%s", human_count(row->lag.unacked).text);
     table_cell(&ls->table, "%s", human_size(row->stats.bytes).text);
     table_cell(&ls->table, "%zu", row->lag.count);
-    table_cell(&ls->table, "%s", row->oldest_us ? human_span(wall_time_us() - row->oldest_us).text : "-");
+    table_cell(&ls->table, "%s", row->oldest_us ? human_ago(row->oldest_us).text : "-");
 }
 
 static void write_json(const struct row *row)

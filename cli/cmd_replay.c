@@ -28,6 +28,8 @@ static const struct flag replay_flags[] = {
     {NULL, 0, NULL, NULL},
 };
 
+#define LONGEST_US 1e17 /* 3,000 years: times in files may be any */
+
 struct replay {
     const char *name, *to_name;
     struct range range;
@@ -126,8 +128,10 @@ static int keep_pace(struct replay *replay, const lq_message *message)
 
     if (replay->done == 0) replay->first_time_us = message->time_us;
     if (replay->rate > 0) due_us = (double)replay->done / replay->rate * 1e6;
-    else if (replay->pace > 0) due_us = (double)(message->time_us - replay->first_time_us) / replay->pace;
+    else if (replay->pace > 0) due_us = ((double)message->time_us - (double)replay->first_time_us) / replay->pace;
     else return END_DONE;
+    if (!(due_us < LONGEST_US)) due_us = LONGEST_US;
+    if (due_us < -LONGEST_US) due_us = -LONGEST_US;
     wait_us = replay->start_us + (int64_t)due_us - steady_time_us();
     if (wait_us <= 0) return END_DONE;
     end = flush(replay);
@@ -191,7 +195,7 @@ static int run(struct args *args)
     int end;
 
     range_init(&replay.range);
-    print_init(&replay.print, PRINT_RAW);
+    print_init(&replay.print, PRINT_PLAIN);
     read_flags(&replay, args);
     end = locate_look(args, replay.name, &queue);
     if (end != END_DONE) {

@@ -66,7 +66,6 @@ static void show_contents(const struct view *view)
 {
     const lq_stats *stats = &view->stats;
     uint64_t kept = stats->last_id - stats->first_id + 1;
-    int64_t now_us = wall_time_us();
 
     line("queue", "%s (%s)", view->name, lag_state(stats, &view->lag));
     if (kept)
@@ -77,10 +76,10 @@ static void show_contents(const struct view *view)
          stats->segments == 1 ? "" : "s");
     if (stats->first_time_us)
         line("oldest", "%s, %s ago", human_time(stats->first_time_us).text,
-             human_span(now_us - stats->first_time_us).text);
+             human_ago(stats->first_time_us).text);
     if (stats->last_time_us)
         line("newest", "%s, %s ago", human_time(stats->last_time_us).text,
-             human_span(now_us - stats->last_time_us).text);
+             human_ago(stats->last_time_us).text);
     line("log", "put up to %s, in files up to %s, durable up to %s", human_count(stats->appended).text,
          human_count(stats->written).text, human_count(stats->synced).text);
 }
@@ -106,7 +105,7 @@ static void show_options(const lq_stats *stats)
     if (stats->sync == LQ_SYNC_INTERVAL)
         snprintf(interval, sizeof interval, ", %" PRIu32 " ms", stats->sync_interval_ms);
     if (stats->size_max) snprintf(size, sizeof size, "at most %s", human_capacity(stats->size_max).text);
-    if (stats->age_max_ms) snprintf(age, sizeof age, "at most %s old", human_span(stats->age_max_ms * 1000).text);
+    if (stats->age_max_ms) snprintf(age, sizeof age, "at most %s old", human_span(stats->age_max_ms > INT64_MAX / 1000 ? INT64_MAX : stats->age_max_ms * 1000).text);
     if (stats->compression) snprintf(packed, sizeof packed, "level %d", stats->compression);
     line("sync", "%s%s", sync_name(stats->sync), interval);
     line("retention", "%s, %s, %s; when full: %s", retention_name(stats->retention), size, age, full_name(stats->full));

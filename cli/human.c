@@ -72,6 +72,13 @@ human human_span(int64_t microseconds)
     return out;
 }
 
+human human_ago(int64_t time_us)
+{
+    int64_t span_us;
+
+    return human_span(__builtin_sub_overflow(wall_time_us(), time_us, &span_us) ? INT64_MAX : span_us);
+}
+
 /* The two stamps differ in the zone, the letter between and the end. */
 static human stamp(int64_t time_us, struct tm *(*convert)(const time_t *, struct tm *), const char *format,
                    const char *end)

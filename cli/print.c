@@ -149,16 +149,23 @@ static void print_hex(const lq_message *message)
     }
 }
 
+/* Bytes of a message where its form does not say that they are wanted raw: a terminal would obey them. */
+static void print_part(const void *bytes, size_t size)
+{
+    if (out_is_terminal()) out_escaped(bytes, size);
+    else out_bytes(bytes, size);
+}
+
 static void print_field(char field, const lq_message *message)
 {
     switch (field) {
     case 'i': out_format("%" PRIu64, message->id); break;
     case 't': out_text(human_rfc3339(message->time_us).text); break;
     case 'l': out_format("%zu", message->size); break;
-    case 's': out_bytes(message->data, message->size); break;
+    case 's': print_part(message->data, message->size); break;
     case 'x': print_hex_digits(message->data, message->size); break;
-    case 'k': out_bytes(message->key, message->key_size); break;
-    case 'h': out_bytes(message->headers, message->headers_size); break;
+    case 'k': print_part(message->key, message->key_size); break;
+    case 'h': print_part(message->headers, message->headers_size); break;
     case 'a': out_format("%" PRIu32, message->attempts); break;
     default: out_char('%'); break;
     }
@@ -186,12 +193,9 @@ void print_message(const struct print *print, const lq_message *message)
     case PRINT_HEX: print_hex(message); break;
     case PRINT_FORMAT: print_format(print->format, message); break;
     case PRINT_PLAIN:
-        if (out_is_terminal()) {
-            out_escaped(message->data, message->size);
-            out_char('\n');
-            break;
-        }
-        /* fallthrough */
+        print_part(message->data, message->size);
+        out_bytes(print->ending, print->ending_size);
+        break;
     case PRINT_RAW:
         out_bytes(message->data, message->size);
         out_bytes(print->ending, print->ending_size);

@@ -1,11 +1,11 @@
 /* How a message is shown: the flags of cat, tail, peek, get and replay.
  *
  *   view    id, time, size, key and the body's beginning on one line, escaped: for people (cat, tail, peek)
- *   plain   the body and a newline; escaped only when it goes to a terminal (get)
+ *   plain   the body and a newline; escaped only when it goes to a terminal (get, replay)
  *   raw     the body as it is and a newline (-0: a NUL; -j: nothing)
  *   json    an object per line: everything, nothing cut; `lq put --json` takes it back
  *   hex     a heading and sixteen bytes per line
- *   format  as -F says */
+ *   format  as -F says; parts of the message escaped only when it goes to a terminal */
 #ifndef CLI_PRINT_H
 #define CLI_PRINT_H
 

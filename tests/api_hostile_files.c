@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -436,6 +437,52 @@ static void blocks_of_any_ids_and_words_are_messages_again_at_most(void **state)
         }
 }
 
+/* ---- all that lq shows ---------------------------------------------------------------- */
+
+static void lq_shows_what(const char *lq, const char *queue)
+{
+    static const char *const views[] = {"stat", "stat --json", "ls", "ls --json", "segments", "segments --json", "cat", "cat --json", "cat --hex",
+                                        "tail -n 5", "tail -n 3 --since 1970-01-02", "peek -n 9", "peek -c survey", "verify", "verify --json",
+                                        "replay --pace 1x -", "cat --since -1d", "cat --until now", "cat --from -2", "cat --to survey"};
+    char command[9000];
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++) {
+        const char *space = strchr(views[i], ' ');
+        int length = space ? (int)(space - views[i]) : (int)strlen(views[i]);
+        bool may_wait = strncmp(views[i], "replay", 6) == 0; /* for a message that was put a very long time later */
+        snprintf(command, sizeof command, "timeout %d '%s' %.*s '%s' %s >/dev/null 2>&1", may_wait ? 1 : 60, lq, length, views[i], queue, space ? space : "");
+        int status = system(command);
+        if (may_wait && WIFEXITED(status) && WEXITSTATUS(status) == 124) continue;
+        if (!(WIFEXITED(status) && WEXITSTATUS(status) <= 4)) api_note("%s: status %x", command, (unsigned)status);
+        HOLDS(WIFEXITED(status) && WEXITSTATUS(status) <= 4);
+    }
+}
+
+static void lq_shows_whatever_they_say(void **state)
+{
+    static const int64_t times[] = {INT64_MIN, INT64_MAX, -1};
+    const char *lq = getenv("LQ");
+
+    if (!lq) skip(); /* not run by make */
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        char queue[4096];
+        struct forge_meta meta = forge_meta;
+        struct forge_segment *segment = forge_segment_new(1, 0);
+        const struct forge_position_entry entry = {.sequence = 1, .floor = 1, .delivered = 2, .time_us = times[i]};
+        snprintf(queue, sizeof queue, "%s", place(state));
+        meta.retention = LQ_RETAIN_BOTH;
+        meta.age_max_ms = INT64_MAX;
+        segment->created_us = times[i];
+        for (uint64_t id = 1; id <= 3; id++)
+            forge_record(segment, &(struct forge_record){.first_id = id == 3 ? INT64_MAX - 1 : id, .flags = FORGE_LONE, .payload = "x", .payload_size = 1,
+                                                         .time_us = id == 2 ? -times[i] - 1 : times[i]});
+        if (i == 1) forge_trailer(segment, NULL, 0, 0, 0);
+        forge_queue(queue, &meta);
+        forge_segment_write(segment, queue);
+        forge_position(queue, "survey", 64, 2, &entry, 1);
+        lq_shows_what(lq, queue);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -456,6 +503,7 @@ int main(void)
         IN_DIRECTORY(offset_entries_with_any_numbers_stop_their_consumer_at_most),
         IN_DIRECTORY(an_older_entry_counts_when_the_newer_makes_no_sense),
         IN_DIRECTORY(windows_of_any_size_are_told),
+        IN_DIRECTORY(lq_shows_whatever_they_say),
         IN_DIRECTORY(blocks_of_any_ids_and_words_are_messages_again_at_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
