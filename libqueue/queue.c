@@ -217,6 +217,21 @@ static int look_without_meta(lq_queue *queue)
     return lqi_options_complete(&(lq_options){.size = sizeof(lq_options)}, &queue->meta.options);
 }
 
+/* The file `meta` has nothing of ours in it. With log files beside it, it is damaged, and not another program's. */
+static int check_foreign(lq_queue *queue)
+{
+    char text[LQI_TEXT_MAX];
+    bool segments = false;
+    int log_dir;
+
+    snprintf(text, sizeof text, "%s", lq_error_text());
+    if (queue->io->dir_open(queue->io, queue->dir, "log", &log_dir)) return lqi_fail(LQ_ENOTQUEUE, "%s", text);
+    int error = queue->io->dir_list(queue->io, log_dir, note_segment, &segments);
+    queue->io->close(queue->io, log_dir);
+    if (error) return lqi_fail_errno(error, "list", "log", -1);
+    return lqi_fail(segments ? LQ_ECORRUPT : LQ_ENOTQUEUE, "%s", text);
+}
+
 static int open_files(lq_queue *queue, const char *path, const lq_options *asked)
 {
     bool writable = !(asked->flags & LQ_READ_ONLY);
@@ -232,6 +247,7 @@ static int open_files(lq_queue *queue, const char *path, const lq_options *asked
         err = check_empty(queue, path);
         if (!err) err = lqi_fail(LQ_ENOTQUEUE, "%s is not a queue: it has no file '" LQI_META_NAME "'", path);
     }
+    if (err == LQ_ENOTQUEUE) err = check_foreign(queue);
     if (err == LQ_ECORRUPT && !writable) return look_without_meta(queue);
     if (!err) err = lqi_options_match(asked, &queue->meta.options);
     return err ? err : open_parts(queue);
@@ -529,15 +545,35 @@ int lq_open(const char *path, const lq_options *options, lq_queue **queue_out)
 
 /* ---- close -------------------------------------------------------------- */
 
+static void ignore_damage(void *context, uint64_t offset, const char *text)
+{
+    (void)context;
+    (void)offset;
+    (void)text;
+}
+
+/* What is damaged in `meta` may be put right yet; the slot that is next to be written may be the very one. */
+static bool meta_is_damaged(const lq_queue *queue)
+{
+    uint8_t bytes[LQI_META_SIZE] = {0};
+    uint64_t size;
+    size_t got;
+    return lqi_file_size(&queue->meta_file, &size) || lqi_file_read(&queue->meta_file, 0, bytes, sizeof bytes, &got) ||
+           lqi_meta_check(bytes, size, ignore_damage, NULL);
+}
+
 /* `meta` remembers how far the log went, so that the loss of its last file, or of that one's end, is told and not
  * taken for the end. A nicety like the mark. */
 static void promise_end(lq_queue *queue)
 {
     const struct lqi_log_state *state = queue->log.state;
+    struct lqi_tail tail;
     struct lqi_trim trim;
     int err = lqi_trim_load(&queue->meta_file, queue->meta.uuid, &trim);
 
     if (err && err != LQ_ECORRUPT) return;
+    if (lqi_log_tail(&queue->log, &tail)) return;
+    if (!tail.records && meta_is_damaged(queue)) return; /* there is nothing new to remember */
     uint64_t synced = atomic_load(&state->synced), next_id = atomic_load(&state->synced_id) + 1;
     if (trim.synced >= synced && trim.next_id >= next_id) return;
     /* Where the log begins is not for us to move: memory that somebody has written over must not give segments up. */
