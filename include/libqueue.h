@@ -223,7 +223,7 @@ enum { /* lq_options.retention: when a whole segment may be deleted */
 
 enum { /* lq_options.full: what PUT does at size_max when retention frees nothing */
     LQ_FULL_REJECT = 1, /* LQ_EFULL (default) */
-    LQ_FULL_BLOCK = 2,  /* waits for room, up to full_timeout_ms, then LQ_TIMEOUT */
+    LQ_FULL_BLOCK = 2,  /* waits for room (and for whoever is stopped in its way), up to full_timeout_ms, then LQ_TIMEOUT */
     LQ_FULL_DROP = 3    /* deletes the oldest segment, read or not */
 };
 
@@ -360,7 +360,8 @@ LQ_API int lq_consumer_delete(lq_queue *queue, const char *name);
  * damaged and were skipped; call again. */
 LQ_API int lq_get(lq_consumer *consumer, lq_message *message_out, int64_t timeout_ms);
 
-/* POLL: GET that never waits. LQ_EMPTY. */
+/* POLL: GET that never waits, but 200 ms for a member who is in its way. LQ_EMPTY. GET does no more beyond its time
+ * either; both say LQ_EBUSY when he has been in the way for 10 s: he was stopped. */
 LQ_API int lq_poll(lq_consumer *consumer, lq_message *message_out);
 
 /* Up to `max` messages in one go; waits only for the first. `*count_out` is the

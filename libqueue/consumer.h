@@ -41,6 +41,7 @@ struct lq_consumer {
 
     struct lqi_loan *loans;
     uint32_t loan_capacity, loan_free; /* head of the free list, + 1; 0: none */
+    int64_t busy_since_us;         /* since then its locks are held by somebody else; 0: they are not */
     int pending;                   /* an error met behind messages that were given: for the next call */
     char pending_text[LQI_TEXT_MAX];
     struct lqi_notify notify;
@@ -48,7 +49,9 @@ struct lq_consumer {
 
 int lqi_consumer_check(const lq_consumer *consumer);
 
-/* GET under no time-out: LQ_OK with 1 to `max` messages, LQ_EMPTY, LQ_ECORRUPT, or an error. */
+/* GET under no time-out: LQ_OK with 1 to `max` messages, LQ_EMPTY, LQ_ECORRUPT, or an error. Waits a moment for those who
+ * hold a lock that it needs, then says LQ_EMPTY too; LQ_EBUSY if that goes on over many calls for LQI_LOCK_PATIENCE_MS. */
+#define LQI_TAKE_LOCK_MS 200
 int lqi_take(lq_consumer *consumer, lq_message *messages_out, size_t max, size_t *count_out);
 /* Is there something to take? Without the lock: a hint. */
 bool lqi_may_take(const lq_consumer *consumer);

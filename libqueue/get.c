@@ -143,9 +143,12 @@ static int take_next(lq_consumer *consumer, lq_message *message, uint64_t visibl
 
 /* ---- messages that come again ------------------------------------------- */
 
+/* However little time the call has: what it has leased it must not keep. */
 static int settle_locked(lq_consumer *consumer, const struct lqi_grant *grant, enum lqi_settlement how)
 {
+    int limit = lqi_lock_limit(LQI_LOCK_UNLIMITED);
     int err = lqi_consumer_lock(&consumer->queue->map, consumer->slot, consumer->member.region);
+    lqi_lock_limit(limit);
     if (err) return err;
     lqi_settle(&consumer->member, grant->id, grant->lease, how);
     lqi_consumer_unlock(consumer->slot);
@@ -278,11 +281,23 @@ static int take_all(lq_consumer *consumer, lq_message *messages, size_t max, siz
     }
 }
 
+/* A lock was not to be had in a moment. Whoever holds it may be at work, or was stopped: to the caller, whose time may
+ * be short, nothing has come yet; unless it goes on for as long as anybody waits for a lock. */
+static int not_yet(lq_consumer *consumer)
+{
+    int64_t now = lqi_now_us();
+    if (!consumer->busy_since_us) consumer->busy_since_us = now;
+    return now - consumer->busy_since_us >= (int64_t)lqi_lock_patience() * 1000 ? LQ_EBUSY : LQ_EMPTY;
+}
+
 int lqi_take(lq_consumer *consumer, lq_message *messages, size_t max, size_t *count_out)
 {
     size_t count = 0;
-    int err = reserve(consumer, max);
+    int err = reserve(consumer, max), limit = lqi_lock_limit(LQI_TAKE_LOCK_MS);
     if (!err) err = take_all(consumer, messages, max, &count, lqi_log_visible(&consumer->queue->log));
+    lqi_lock_limit(limit);
+    if (err == LQ_EBUSY) err = count ? LQ_EMPTY : not_yet(consumer);
+    else consumer->busy_since_us = 0;
 
     if (!count) {
         lqi_scan_let_go(&consumer->ahead);
@@ -305,9 +320,9 @@ void lqi_help_visibility(lq_queue *queue)
     if (queue->log.options.sync != LQ_SYNC_ALWAYS || lqi_poisoned(&queue->log)) return;
     if (atomic_load(&state->synced) >= atomic_load(&state->ring.appended)) return;
     /* Whoever holds a lock is at it, or was stopped: no reason to wait for him here. */
-    lqi_lock_impatiently(true);
+    int limit = lqi_lock_limit(0);
     (void)lqi_commit_all(&queue->log);
-    lqi_lock_impatiently(false);
+    lqi_lock_limit(limit);
 }
 
 static bool spin(const lq_consumer *consumer, int64_t deadline)

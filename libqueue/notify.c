@@ -96,10 +96,12 @@ static int64_t serve_fd(lq_consumer *consumer)
     if (atomic_load(&notify->raised)) return INT64_MAX;
     if (atomic_load(&consumer->slot->unacked)) {
         struct lqi_member *member = &consumer->member;
+        int limit = lqi_lock_limit(0); /* this thread is everybody's: who holds the lock looks for the dead, too */
         if (lqi_consumer_lock(member->map, consumer->slot, member->region) == LQ_OK) {
             lqi_reap(member);
             lqi_consumer_unlock(consumer->slot);
         }
+        lqi_lock_limit(limit);
     }
     lqi_help_visibility(consumer->queue);
     if (!lqi_may_take(consumer)) return lqi_now_us() + LQI_SLEEP_US;

@@ -70,18 +70,33 @@ static int wait_for_room(lq_queue *queue, uint64_t bytes, int64_t deadline)
     return LQ_OK;
 }
 
+static int ms_left(int64_t deadline)
+{
+    if (deadline == INT64_MAX) return LQI_LOCK_UNLIMITED;
+    int64_t left = (deadline - lqi_now_us() + 999) / 1000;
+    return left <= 0 ? 0 : left < LQI_LOCK_UNLIMITED ? (int)left : LQI_LOCK_UNLIMITED;
+}
+
+/* Neither for room nor for locks does it wait beyond the deadline: what has not been appended then is not in the queue. */
+static int append_by(lq_queue *queue, const struct lqi_append *record, int64_t deadline, uint64_t *id_out, uint64_t *end_out)
+{
+    for (;;) {
+        int limit = lqi_lock_limit(ms_left(deadline));
+        int err = lqi_append(&queue->log, record, id_out, end_out);
+        bool full = err == LQ_EFULL;
+        if (full) err = wait_for_room(queue, lqi_record_span(record->size), deadline);
+        lqi_lock_limit(limit);
+        if (err == LQ_EBUSY && deadline != INT64_MAX && lqi_now_us() >= deadline)
+            return lqi_fail(LQ_TIMEOUT, "not appended in the time given: %.400s", lq_error_text());
+        if (err || !full) return err;
+    }
+}
+
 static int append(lq_queue *queue, const struct lqi_append *record, uint64_t *first_id_out)
 {
     uint64_t id, end;
-    int64_t deadline = 0;
-    int err = lqi_append(&queue->log, record, &id, &end);
-
-    while (err == LQ_EFULL) {
-        if (!deadline) deadline = lqi_deadline(queue->full_timeout_ms > 0 ? queue->full_timeout_ms : -1);
-        err = wait_for_room(queue, lqi_record_span(record->size), deadline);
-        if (!err) err = lqi_append(&queue->log, record, &id, &end);
-        else return err;
-    }
+    bool bounded = queue->log.options.full == LQ_FULL_BLOCK && queue->full_timeout_ms > 0;
+    int err = append_by(queue, record, bounded ? lqi_deadline(queue->full_timeout_ms) : INT64_MAX, &id, &end);
     if (err) return err;
     err = after_append(queue, end);
     if (!err && first_id_out) *first_id_out = id;

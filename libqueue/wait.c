@@ -11,16 +11,18 @@
 #include "error.h"
 
 int lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
-static _Thread_local bool impatient;
+static _Thread_local int limit_ms = LQI_LOCK_UNLIMITED;
 
-void lqi_lock_impatiently(bool is)
+int lqi_lock_limit(int now_ms)
 {
-    impatient = is;
+    int before = limit_ms;
+    limit_ms = now_ms;
+    return before;
 }
 
 int lqi_lock_patience(void)
 {
-    return impatient ? 0 : lqi_lock_patience_ms;
+    return limit_ms < lqi_lock_patience_ms ? limit_ms : lqi_lock_patience_ms;
 }
 
 /* ---- time -------------------------------------------------------------- */
@@ -241,7 +243,7 @@ int lqi_lock(struct lqi_lock *lock, const char *what)
 {
     /* First without asking for the time, which costs as much as the lock. */
     int error = pthread_mutex_trylock(&lock->mutex);
-    if (error == EBUSY) error = impatient ? ETIMEDOUT : timed_lock(&lock->mutex, lqi_lock_patience_ms);
+    if (error == EBUSY) error = limit_ms == 0 ? ETIMEDOUT : timed_lock(&lock->mutex, lqi_lock_patience());
     return lock_result(error, what);
 }
 

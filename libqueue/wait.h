@@ -68,9 +68,11 @@ int lqi_lock_init(struct lqi_lock *lock); /* LQ_ENOMEM LQ_EUNSUPPORTED */
 #define LQI_LOCK_PATIENCE_MS 10000
 extern int lqi_lock_patience_ms; /* the above; only tests change it */
 int lqi_lock(struct lqi_lock *lock, const char *what);
-/* From now on this thread does not wait for locks (LQ_EBUSY at once), or does again. */
-void lqi_lock_impatiently(bool impatient);
-int lqi_lock_patience(void); /* of this thread, in milliseconds */
+/* From now on this thread waits for a lock no longer than so (0: LQ_EBUSY at once), even if the above is more. Returns what
+ * was set before; LQI_LOCK_UNLIMITED at first. */
+#define LQI_LOCK_UNLIMITED INT32_MAX
+int lqi_lock_limit(int limit_ms);
+int lqi_lock_patience(void); /* the lesser of the two */
 int lqi_lock_try(struct lqi_lock *lock); /* LQI_LOCKED LQI_INHERITED LQI_NOT_LOCKED, or LQ_EIO */
 /* What was inherited must be mended before it is unlocked, even if the repair failed: else the lock is lost, for
  * everybody and for ever (and glibc's trylock then says LQ_EIO once and "busy" from there on). */

@@ -1,0 +1,187 @@
+/* Whoever holds a lock was stopped. What waits for it keeps to its own time-out; what does not need it goes on. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "consumer.h"
+#include "support/api.h"
+#include "support/child.h"
+
+/* No call of these tests may take so long; the locks' own patience is longer. */
+enum { SOON_US = 3000000 };
+
+static char path[4096];
+static lq_options options;
+
+enum lock { CONSUMER_C, APPEND, WRITE, TRIM };
+
+static struct holder {
+    enum lock lock;
+    int ready;
+    pid_t child;
+} holder;
+
+static int hold(void *context)
+{
+    (void)context;
+    lq_queue *queue;
+    OK(lq_open(path, &options, &queue));
+    struct lqi_shared *head = queue->map.head;
+    struct lqi_lock *locks[] = {&lqi_consumers_find(head, "c")->lock, &head->log.append, &head->log.write, &head->log.trim};
+    CHECK(lqi_lock_try(locks[holder.lock]) == LQI_LOCKED);
+    CHECK(write(holder.ready, "", 1) == 1);
+    for (;;) pause();
+}
+
+static void stop_with(enum lock lock)
+{
+    int ready[2];
+    char byte;
+    HOLDS(pipe(ready) == 0);
+    holder = (struct holder){.lock = lock, .ready = ready[1]};
+    holder.child = child_start(hold, NULL);
+    HOLDS(read(ready[0], &byte, 1) == 1);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+static lq_queue *begin(void **state, lq_options with)
+{
+    snprintf(path, sizeof path, "%s", api_path(*state, "q"));
+    options = with;
+    options.size = sizeof options;
+    lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+    return api_open(state, &options);
+}
+
+/* How long the call took, in microseconds, which is never long. */
+#define TIMED(code, call)                              \
+    (timed_from = api_now_us(), api_code((code), (call), #call, __FILE__, __LINE__), how_long())
+static int64_t timed_from;
+
+static int64_t how_long(void)
+{
+    int64_t us = api_now_us() - timed_from;
+    HOLDS(us < SOON_US);
+    return us;
+}
+
+static void get_and_poll_keep_to_their_time_when_a_member_is_stopped(void **state)
+{
+    lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    lq_message message, several[4];
+    size_t count;
+
+    api_put(queue, "there");
+    stop_with(CONSUMER_C);
+    TIMED(LQ_EMPTY, lq_poll(consumer, &message));
+    HOLDS(TIMED(LQ_TIMEOUT, lq_get(consumer, &message, 300)) >= 300000);
+    TIMED(LQ_EMPTY, lq_get_batch(consumer, several, 4, &count, 0));
+
+    /* Not for ever: that somebody was stopped must come out. */
+    lqi_lock_patience_ms = 700;
+    int err, polls = 0;
+    while ((err = lq_poll(consumer, &message)) == LQ_EMPTY) HOLDS(++polls < 100);
+    IS(LQ_EBUSY, err);
+    TEXT_HAS("consumer lock", "stopped");
+    TIMED(LQ_EBUSY, lq_get(consumer, &message, -1));
+
+    child_kill(holder.child);
+    OK(lq_get(consumer, &message, 1000));
+    HOLDS(api_is_text(&message, "there"));
+    OK(lq_ack(consumer, &message));
+    stop_with(CONSUMER_C);
+    TIMED(LQ_EMPTY, lq_poll(consumer, &message)); /* a new account */
+    child_kill(holder.child);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+static void get_goes_on_when_a_putter_is_stopped_in_an_append_or_in_writing_out(void **state)
+{
+    for (enum lock lock = APPEND; lock <= TRIM; lock++) {
+        lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+        lq_consumer *consumer = api_consumer(queue, "c", NULL);
+        lq_message message;
+        api_put(queue, "there");
+        stop_with(lock);
+        TIMED(LQ_OK, lq_get(consumer, &message, 1000));
+        TIMED(LQ_OK, lq_ack(consumer, &message));
+        TIMED(LQ_TIMEOUT, lq_get(consumer, &message, 100));
+        child_kill(holder.child);
+        OK(lq_consumer_close(consumer));
+        OK(lq_close(queue));
+    }
+}
+
+static void a_put_that_may_wait_for_room_waits_for_a_stopped_putter_no_longer(void **state)
+{
+    for (enum lock lock = APPEND; lock <= WRITE; lock++) {
+        static char large[40000];
+        lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .full = LQ_FULL_BLOCK, .full_timeout_ms = 200,
+                                                    .size_max = 1 << 20, .segment_size = 65536, .ring_size = 65536});
+        lq_consumer *consumer = api_consumer(queue, "c", NULL);
+        uint64_t before = api_put(queue, "there");
+        stop_with(lock);
+        HOLDS(TIMED(LQ_TIMEOUT, lq_put(queue, large, lock == APPEND ? 10 : sizeof large, NULL)) >= 200000);
+        TEXT_HAS("in the time given", lock == APPEND ? "append lock" : "write lock");
+        child_kill(holder.child);
+        EQUAL(api_put(queue, "next"), before + 1); /* it is not there */
+        OK(lq_consumer_close(consumer));
+        OK(lq_close(queue));
+        OK(lq_verify(path, 0, NULL, NULL, NULL));
+    }
+}
+
+static _Atomic uint32_t told;
+
+static int count_told(void *context, int code, const lq_message *message)
+{
+    (void)context, (void)message;
+    if (code == LQ_OK) atomic_fetch_add(&told, 1);
+    return LQ_SETTLE_ACK;
+}
+
+static void other_consumers_are_told_while_a_member_of_one_is_stopped(void **state)
+{
+    lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL), *other = api_consumer(queue, "other", NULL);
+    lq_consumer *polled = api_consumer(queue, "c", NULL);
+    HOLDS(lq_fd(polled) >= 3);
+    stop_with(CONSUMER_C);
+    atomic_store(&told, 0);
+    OK(lq_notify(consumer, count_told, NULL));
+    OK(lq_notify(other, count_told, NULL));
+    const int64_t start = api_now_us();
+    for (uint32_t i = 1; i <= 5; i++) {
+        api_put(queue, "news");
+        while (atomic_load(&told) < i && api_now_us() - start < SOON_US) api_sleep_ms(1);
+        EQUAL(atomic_load(&told), i);
+    }
+    child_kill(holder.child);
+    for (int i = 0; i < 5000 && atomic_load(&told) < 10; i++) api_sleep_ms(1);
+    EQUAL(atomic_load(&told), 10); /* and the other one, too */
+    OK(lq_consumer_close(polled));
+    OK(lq_consumer_close(consumer));
+    OK(lq_consumer_close(other));
+    OK(lq_close(queue));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(get_and_poll_keep_to_their_time_when_a_member_is_stopped),
+        IN_DIRECTORY(get_goes_on_when_a_putter_is_stopped_in_an_append_or_in_writing_out),
+        IN_DIRECTORY(a_put_that_may_wait_for_room_waits_for_a_stopped_putter_no_longer),
+        IN_DIRECTORY(other_consumers_are_told_while_a_member_of_one_is_stopped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
