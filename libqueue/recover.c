@@ -426,7 +426,7 @@ static bool find_leftover(struct lqi_shared_map *old, const struct lqi_found *fo
     return left->to > left->from;
 }
 
-/* The file of the span; or one for its end, from the record `first_id` at `position` on, when the header of the first is damaged. */
+/* The file of the span; or one for its end, from the record `first_id` at `position` on, when that of the first is damaged. */
 static int create_segment(const struct lqi_log *log, const struct lqi_span *span, uint64_t first_id, uint64_t position)
 {
     char name[LQI_SEGMENT_NAME_SIZE];
@@ -440,32 +440,48 @@ static int create_segment(const struct lqi_log *log, const struct lqi_span *span
         .name = name, .shown = name, .mode = log->options.mode, .bytes = bytes, .size = sizeof bytes, .file_size = sizeof bytes});
 }
 
-static int open_for_leftover(const struct lqi_log *log, const struct leftover *left, const struct lqi_span *span, uint64_t from,
-                             struct lqi_segment *segment)
+/* The place of the first record at or behind `from` that a file of its own may begin with: not the one that the
+ * span's file has its name from, for that name is taken. `to` when there is none. */
+static uint64_t new_beginning(struct leftover *left, const struct lqi_span *span, uint64_t from, uint64_t to, uint64_t *first_id_out)
+{
+    struct lqi_record record;
+    while (from < to) {
+        bool good = lqi_record_decode(lqi_ring_at(&left->ring, from), from, span->salt, &record);
+        if (good && record.first_id > span->first_id) {
+            *first_id_out = record.first_id;
+            return from;
+        }
+        if (good) left->messages -= record.count; /* lost with the file */
+        from += good ? lqi_record_span(record.size) : 8;
+    }
+    return to;
+}
+
+/* Opens the file that the bytes from *from on go to, which is made if its turn had not come. If it is there and damaged, it
+ * stays as it is, and another one is made for what can be told from it: *from is its first byte then. */
+static int open_for_leftover(const struct lqi_log *log, struct leftover *left, const struct lqi_span *span, uint64_t *from,
+                             uint64_t to, struct lqi_segment *segment)
 {
     uint64_t first_id = span->first_id, position = span->position;
-    struct lqi_record record;
 
     int err = lqi_segment_open(segment, log->io, log->log_dir, first_id, log->uuid, true);
-    if (err == LQ_ECORRUPT && lqi_record_decode(lqi_ring_at(&left->ring, from), from, span->salt, &record)) {
-        first_id = record.first_id;
-        position = from;
-        err = LQ_ENOTFOUND;
+    if (err == LQ_ECORRUPT) {
+        position = *from = new_beginning(left, span, *from, to, &first_id);
+        if (position < to) err = LQ_ENOTFOUND;
     }
     if (err != LQ_ENOTFOUND) return err;
     err = create_segment(log, span, first_id, position);
     return err ? err : lqi_segment_open(segment, log->io, log->log_dir, first_id, log->uuid, true);
 }
 
-/* The bytes of one span, at their places in its file, which is made if its turn had not come. */
-static int write_leftover(const struct lqi_log *log, const struct leftover *left, const struct lqi_span *span,
-                          uint64_t from, uint64_t to)
+/* The bytes of one span, at their places in its file. */
+static int write_leftover(const struct lqi_log *log, struct leftover *left, const struct lqi_span *span, uint64_t from, uint64_t to)
 {
     struct lqi_segment segment;
     if (from >= to) return LQ_OK;
 
-    int err = open_for_leftover(log, left, span, from, &segment);
-    if (err == LQ_ECORRUPT || err == LQ_EVERSION) return LQ_OK; /* its place is taken by damage, which is told when it is read */
+    int err = open_for_leftover(log, left, span, &from, to, &segment);
+    if (err == LQ_ECORRUPT) return LQ_OK; /* nothing is left that was not in the damaged file, which is told when it is read */
     if (err) return err;
     if (!segment.sealed && segment.head.salt == span->salt && segment.head.position <= from) {
         err = lqi_file_write(&segment.file, lqi_segment_offset(&segment.head, from), lqi_ring_at(&left->ring, from), to - from);
@@ -512,8 +528,7 @@ static int recover_ring(struct lqi_log *log, const struct lqi_trim *trim, const 
     if (!err && left.to > border) {
         struct lqi_promise before = {lqi_max64(promise->position, lqi_min64(left.to, border)), promise->next_id, 0};
         err = lqi_find_end(log, trim, &before, found);
-        if (!err && found->usable && found->any_segment && found->last.salt == left.spans[0]->salt &&
-            found->last.position == left.spans[0]->position) err = seal_found(log, found);
+        if (!err && found->usable && found->any_segment && found->last.salt == left.spans[0]->salt) err = seal_found(log, found);
         if (!err) err = write_leftover(log, &left, left.spans[1], lqi_max64(left.from, border), left.to);
     }
     if (!err) err = lqi_find_end(log, trim, &kept, found);

@@ -23,7 +23,8 @@ struct promises {
     uint64_t accepted, in_flight; /* messages; put returned, or is running */
     uint64_t durable;             /* of the accepted, those that survive a power loss */
     uint64_t acked, acking;
-    bool made, consumer_made;
+    bool consumer_made;
+    bool deleting; /* what "c" has acked may be gone: nobody else keeps it */
 };
 
 static struct {
@@ -64,6 +65,20 @@ static void check_consumer(lq_queue *queue, const struct promises *promised, uin
     OK(lq_consumer_close(consumer));
 }
 
+static void read_from(lq_queue *queue, uint64_t first, uint64_t last)
+{
+    lq_reader *reader;
+    lq_message message;
+    OK(lq_reader_open(queue, &reader));
+    for (uint64_t id = first; id <= last; id++) {
+        OK(lq_reader_next(reader, &message));
+        EQUAL(message.id, id);
+        HOLDS(api_is_filled(&message, SIZE, id));
+    }
+    IS(LQ_EMPTY, lq_reader_next(reader, &message));
+    lq_reader_close(reader);
+}
+
 static void check_all(const struct lqi_io *io, const struct promises *promised, bool power_lost)
 {
     lq_queue *queue;
@@ -72,7 +87,8 @@ static void check_all(const struct lqi_io *io, const struct promises *promised, 
     EQUAL(stats.damage, 0);
     HOLDS(stats.last_id >= (power_lost ? promised->durable : promised->accepted));
     HOLDS(stats.last_id <= promised->accepted + promised->in_flight);
-    api_read_range(queue, 1, stats.last_id, SIZE);
+    HOLDS(promised->deleting ? stats.first_id <= promised->acked + promised->acking + 1 : stats.first_id == 1);
+    read_from(queue, stats.first_id, stats.last_id);
     check_consumer(queue, promised, stats.last_id, power_lost);
     api_put_range(queue, stats.last_id + 1, stats.last_id + 2, SIZE);
     OK(lq_close(queue));
@@ -155,21 +171,26 @@ static void take(lq_consumer *consumer, uint64_t count)
     }
 }
 
-static void script(int sync, const char *name, unsigned every)
+static struct io_crash *begin(int sync, const char *name, unsigned every)
 {
-    const lq_consumer_options options = {.size = sizeof options, .window = WINDOW};
-    struct io_crash *machine = io_crash_new(7);
-    lq_consumer *keeper, *consumer;
-    lq_queue *queue;
-
     sweep.script = name;
     sweep.every = sweep.seconds > 0 ? 1 : every;
     sweep.calls = 0;
     sweep.promises = (struct promises){
         .options = {.size = sizeof(lq_options), .sync = sync, .segment_size = 64 * KIB, .ring_size = 64 * KIB}};
+    return io_crash_new(7);
+}
+
+/* Twice, so that the second time there is something before it. */
+static void run_sessions(struct io_crash *machine, bool keep)
+{
+    const lq_consumer_options options = {.size = sizeof options, .window = WINDOW};
+    lq_consumer *keeper = NULL, *consumer;
+    lq_queue *queue;
+
     for (int session = 0; session < 2; session++) {
         OK(lqi_open_io(io_crash_io(machine), "q", &sweep.promises.options, &queue));
-        OK(lq_consumer_open(queue, "keep", &options, &keeper)); /* nothing is deleted */
+        if (keep) OK(lq_consumer_open(queue, "keep", &options, &keeper)); /* nothing is deleted */
         OK(lq_consumer_open(queue, "c", &options, &consumer));
         sweep.promises.consumer_made = true;
         if (session) io_crash_watch(machine, each_call, NULL);
@@ -178,12 +199,53 @@ static void script(int sync, const char *name, unsigned every)
         if (session) OK(lq_sync(queue));
         if (session) sweep.promises.durable = sweep.promises.accepted;
         put(queue, 25); /* a roll */
-        take(consumer, 20);
+        take(consumer, keep ? 20 : 30);
         OK(lq_consumer_close(consumer));
         OK(lq_consumer_close(keeper));
         OK(lq_close(queue));
     }
     io_crash_watch(machine, NULL, NULL);
+}
+
+static void script(int sync, const char *name, unsigned every)
+{
+    struct io_crash *machine = begin(sync, name, every);
+    run_sessions(machine, true);
+    io_crash_free(machine);
+}
+
+static void script_that_deletes(void)
+{
+    struct io_crash *machine = begin(LQ_SYNC_NEVER, "deletion", 1);
+    sweep.promises.deleting = true;
+    run_sessions(machine, false);
+    io_crash_free(machine);
+}
+
+/* A sync has failed, so nobody knows what is on the disk; then all processes are killed. */
+static void script_with_poison(void)
+{
+    struct io_crash *machine = begin(LQ_SYNC_NEVER, "poison", 1);
+    const lq_consumer_options options = {.size = sizeof options, .window = WINDOW};
+    struct io_fault fault;
+    lq_consumer *consumer;
+    lq_queue *queue;
+
+    io_fault_init(&fault, io_crash_io(machine));
+    OK(lqi_open_io(&fault.io, "q", &sweep.promises.options, &queue));
+    OK(lq_consumer_open(queue, "c", &options, &consumer));
+    sweep.promises.consumer_made = true;
+    put(queue, 20);
+    take(consumer, 3);
+    io_fault_plan(&fault, IO_SYNC, 1, false, EIO);
+    IS(LQ_EPOISONED, lq_sync(queue));
+    io_crash_watch(machine, each_call, NULL);
+    take(consumer, 3);
+    (void)lq_consumer_close(consumer);
+    (void)lq_close(queue);
+    io_crash_watch(machine, NULL, NULL);
+    HOLDS(sweep.crashes > 0);
+    io_fault_release(&fault);
     io_crash_free(machine);
 }
 
@@ -200,6 +262,8 @@ int main(void)
     sweep.started_us = api_now_us();
     script(LQ_SYNC_NEVER, "never", 1);
     script(LQ_SYNC_ALWAYS, "always", 12);
+    script_that_deletes();
+    script_with_poison();
     io_crash_trim();
     sweep.now[0] = 0;
     printf("%" PRIu64 " crashes, %" PRIu64 " recoveries that met a failure or none, %" PRIu64 " refused to open\n",

@@ -210,20 +210,19 @@ static int take_and_die(void *context)
     return 0;
 }
 
-/* Has `change` edit the slot of "c" in the working memory that dead processes left. */
-static void edit_slot(void (*change)(struct lqi_consumer_slot *slot))
+static void (*change_of_slot)(struct lqi_consumer_slot *slot);
+
+static void change_slot(struct lqi_shared *head)
 {
-    char path[4300];
-    snprintf(path, sizeof path, "%s/" LQI_SHARED_NAME, queue_path);
-    struct api_bytes bytes = api_file_read(path);
-    struct lqi_shared *head = (struct lqi_shared *)(void *)bytes.bytes;
     struct lqi_consumer_slot *slot = lqi_consumers_find(head, "c");
     HOLDS(slot != NULL);
-    change(slot);
-    FILE *file = fopen(path, "r+b"); /* in place: a copy would not be believed at all */
-    HOLDS(file != NULL && fwrite(bytes.bytes, 1, bytes.size, file) == bytes.size);
-    fclose(file);
-    free(bytes.bytes);
+    change_of_slot(slot);
+}
+
+static void edit_slot(void (*change)(struct lqi_consumer_slot *slot))
+{
+    change_of_slot = change;
+    damage_shared(queue_path, change_slot);
 }
 
 static void nothing(struct lqi_consumer_slot *slot) { (void)slot; }

@@ -81,6 +81,17 @@ void damage_reboot(const char *queue)
     damage_fill(path, offsetof(struct lqi_identity, boot_id), 16, 1);
 }
 
+void damage_shared(const char *queue, void (*change)(struct lqi_shared *head))
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/" LQI_SHARED_NAME, queue);
+    struct api_bytes bytes = api_file_read(path);
+    change((struct lqi_shared *)(void *)bytes.bytes);
+    FILE *file = fopen(path, "r+b");
+    or_fail(file != NULL && fwrite(bytes.bytes, 1, bytes.size, file) == bytes.size && fclose(file) == 0, "edit", path);
+    free(bytes.bytes);
+}
+
 /* ---- records ------------------------------------------------------------ */
 
 /* Walks the good records of a segment's file from its start; true, and the place, at the one that holds `id`. */

@@ -16,6 +16,10 @@ uint64_t damage_size(const char *path);
 /* Another boot: the working memory of the queue at `queue` is stale from now on. */
 void damage_reboot(const char *queue);
 
+/* Has `change` edit the working memory that dead processes left, in place: a copy would not be believed at all. */
+struct lqi_shared;
+void damage_shared(const char *queue, void (*change)(struct lqi_shared *head));
+
 /* Where the record is that holds the message `id`. Fails the test when there is none. */
 struct damage_place {
     char path[4300];      /* of the segment's file */
