@@ -188,6 +188,12 @@ static int unreadable_size(const struct lqi_log *log, uint64_t id, uint64_t *siz
     return err == LQ_ENOTQUEUE || err == LQ_ENOTFOUND ? LQ_OK : err;
 }
 
+/* Cannot be read, now or ever: where the machine merely fails, there would be no such answer. */
+static bool is_unreadable(int err)
+{
+    return err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTFOUND;
+}
+
 /* The header of the last segment is gone, and with it the salt that its records verify with. So may be those of
  * others before it: what is good before them all must stay before the end. */
 static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_t count, const struct lqi_promise *promise,
@@ -204,7 +210,7 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
             lqi_segment_close(&before);
             break;
         }
-        if (err != LQ_ECORRUPT && err != LQ_EVERSION && err != LQ_ENOTFOUND) return err;
+        if (!is_unreadable(err)) return err;
         err = unreadable_size(log, ids[index], &size);
         if (err) return err;
         if (index + 1 == count) last_size = size;
@@ -246,22 +252,25 @@ static int find_last(const struct lqi_log *log, const uint64_t *ids, size_t coun
     return err;
 }
 
-static void find_first(const struct lqi_log *log, const struct lqi_trim *trim, const uint64_t *ids, size_t count,
-                       struct lqi_found *found)
+static int find_first(const struct lqi_log *log, const struct lqi_trim *trim, const uint64_t *ids, size_t count,
+                      struct lqi_found *found)
 {
     struct lqi_segment segment;
 
     found->second_id = count > 1 ? ids[1] : 0;
     /* The log begins where the trim slot says: if its oldest file begins later, one is missing, and those who read are told.
      * Without a slot, nobody knows better than the files. */
-    if (trim->sequence) return;
+    if (trim->sequence) return LQ_OK;
     found->first_id = ids[0];
     for (size_t i = 0; i < count; i++) {
-        if (lqi_segment_open(&segment, log->io, log->log_dir, ids[i], log->uuid, false)) continue;
+        int err = lqi_segment_open(&segment, log->io, log->log_dir, ids[i], log->uuid, false);
+        if (is_unreadable(err)) continue;
+        if (err) return err;
         found->first_position = segment.head.position;
         lqi_segment_close(&segment);
-        return;
+        break;
     }
+    return LQ_OK;
 }
 
 int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const struct lqi_promise *promise,
@@ -284,8 +293,8 @@ int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const s
     int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
     if (err) return err;
     if (count) {
-        find_first(log, trim, ids, count, found);
-        err = find_last(&files, ids, count, &all, found);
+        err = find_first(log, trim, ids, count, found);
+        if (!err) err = find_last(&files, ids, count, &all, found);
     } else if (judge_corrupt(found->end, all.position)) {
         give_up_end(found, found->end, &all);
     }

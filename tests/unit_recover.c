@@ -17,6 +17,7 @@
 #include "checksum.h"
 #include "recover.h"
 #include "support/api.h"
+#include "support/each_fault.h"
 
 enum { SPAN = 8192, BODY = SPAN - LQI_RECORD_HEADER, STRIDE = 65536, PER_ENTRY = STRIDE / SPAN };
 
@@ -142,6 +143,12 @@ static void seal(struct made *made, uint64_t next_id)
 static void damage(const struct made *made, uint64_t position)
 {
     put_bytes(made, offset_of(made, position) + 8, "damage", 6);
+}
+
+static void break_header(const struct made *made)
+{
+    put_bytes(made, 60, "broken", 6);
+    put_bytes(made, 188, "broken", 6);
 }
 
 static void done(struct made *made)
@@ -365,6 +372,23 @@ static void torn_bytes_are_counted_to_the_last_that_is_not_zero(void **state)
     }
 }
 
+static void garbage_is_counted_whatever_it_looks_like(void **state)
+{
+    static uint8_t bytes[40000];
+    for (int kind = 0; kind < 2; kind++) {
+        new_log(state);
+        struct made made = make_segment(1, 0, 0);
+        add_many(&made, 2);
+        allocate(&made);
+        for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = kind ? 1 : i % 2 ? 0xff : 0;
+        put_bytes(&made, offset_of(&made, made.found.end), bytes, sizeof bytes);
+        made.found.torn_bytes = sizeof bytes;
+        same(find(&untrimmed, &nothing), &made.found);
+        done(&made);
+        HOLDS(unlink(path_of(1)) == 0 && rmdir(log_path) == 0);
+    }
+}
+
 /* ---- an end that was promised, and is not there ------------------------------------------ */
 
 /* What is expected when the log goes on in a new segment. */
@@ -405,6 +429,57 @@ static void a_lost_end_is_left_behind_with_all_that_may_have_been_there(void **s
     expected = given_up(&then, behind, 55, 1);
     same(find_promised(bad + 8, 55), &expected);
     done(&made);
+}
+
+/* Its header tells how many messages it had: their ids are not given again, whoever else knows of them. */
+static void a_damaged_last_record_keeps_its_ids_to_itself(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(7, 800, 0);
+    add_many(&made, 3);
+    struct made then = made;
+    uint64_t bad = add(&made);
+    put_bytes(&made, offset_of(&made, bad) + LQI_RECORD_HEADER + 100, "damage", 6); /* to its body */
+    allocate(&made);
+    uint64_t behind = 800 + ((size_of(&made) - LQI_SEGMENT_HEADER) & ~(uint64_t)7);
+    struct lqi_found expected = given_up(&then, behind, 11, 2);
+    expected.good_id = 11;
+    same(find_promised(bad + 8, 0), &expected);
+    done(&made);
+}
+
+/* Wherever the machine fails, an end is not made up: it is the right one (some calls are tried again), or an error. */
+static void look_on_a_sick_machine(struct io_fault *fault, void *expected)
+{
+    static struct lqi_found found;
+    the_log.io = &fault->io;
+    int err = lqi_find_end(&the_log, &untrimmed, &nothing, &found);
+    the_log.io = &lqi_io_posix;
+    if (err && fault->hits) IS(LQ_EIO, err);
+    else OK(err);
+    if (err) return;
+    same(&found, expected);
+    EQUAL(found.first_position, 800);
+}
+
+static void what_cannot_be_read_is_an_error_and_not_the_end(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(7, 800, 0);
+    add_many(&made, 3);
+    struct made torn = made;
+    add_many(&made, 2);
+    damage(&made, torn.found.end);
+    torn.found.torn_bytes = find(&untrimmed, &nothing)->torn_bytes;
+    HOLDS(each_fault(look_on_a_sick_machine, &torn.found) >= 2 * 6);
+    struct made last = make_segment(12, made.found.end, 0);
+    seal(&made, 12);
+    break_header(&last);
+    struct lqi_found expected = *find(&untrimmed, &nothing);
+    HOLDS(expected.given_up);
+    HOLDS(each_fault(look_on_a_sick_machine, &expected) >= 2 * 6);
+    done(&made);
+    done(&last);
 }
 
 static void the_next_segment_has_a_name_of_its_own(void **state)
@@ -506,12 +581,6 @@ static void drop_three(struct made three[3])
         HOLDS(unlink(path_of(three[i].head.first_id)) == 0);
     }
     HOLDS(rmdir(log_path) == 0);
-}
-
-static void break_header(const struct made *made)
-{
-    put_bytes(made, 60, "broken", 6);
-    put_bytes(made, 188, "broken", 6);
 }
 
 static void the_log_begins_where_the_trim_slot_says_or_else_where_the_files_do(void **state)
@@ -621,7 +690,10 @@ int main(void)
         IN_DIRECTORY(a_promise_beyond_the_bad_place_makes_it_damage_and_not_one_up_to_it),
         IN_DIRECTORY(the_log_may_be_torn_behind_damage),
         IN_DIRECTORY(torn_bytes_are_counted_to_the_last_that_is_not_zero),
+        IN_DIRECTORY(garbage_is_counted_whatever_it_looks_like),
         IN_DIRECTORY(a_lost_end_is_left_behind_with_all_that_may_have_been_there),
+        IN_DIRECTORY(a_damaged_last_record_keeps_its_ids_to_itself),
+        IN_DIRECTORY(what_cannot_be_read_is_an_error_and_not_the_end),
         IN_DIRECTORY(the_next_segment_has_a_name_of_its_own),
         IN_DIRECTORY(without_any_file_the_log_goes_on_where_it_was_promised_to_end),
         IN_DIRECTORY(behind_a_sealed_segment_the_next_one_begins),
