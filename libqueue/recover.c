@@ -358,19 +358,22 @@ static int settle_last(const struct lqi_log *log, const struct lqi_found *found)
 }
 
 /* After a failed sync the kernel may call pages clean that never reached the disk. Written again, they are dirty
- * again, and the next sync means what it says. Whether one has failed nobody may have lived to tell. */
+ * again, and the next sync means what it says. Whether one has failed nobody may have lived to tell. Of a segment that was being
+ * sealed, the footer too; before damage at the end, what is good. */
 static int write_again(const struct lqi_log *log, const struct lqi_found *found, uint64_t from)
 {
     struct lqi_segment segment;
     uint8_t bytes[16384];
     size_t got;
 
-    if (!found->any_segment || !found->usable) return LQ_OK;
+    if (!found->any_segment) return LQ_OK;
     int err = open_last(log, found, &segment);
     if (err) return err;
-    for (uint64_t at = lqi_max64(from, segment.head.position); at < found->end && !err; at += got) {
+    uint64_t end = found->usable ? found->end : found->given_up ? found->good_end
+                 : segment.head.position + (segment.file_size - LQI_SEGMENT_HEADER);
+    for (uint64_t at = lqi_max64(from, segment.head.position); at < end && !err; at += got) {
         uint64_t offset = lqi_segment_offset(&segment.head, at);
-        err = lqi_file_read(&segment.file, offset, bytes, lqi_min64(sizeof bytes, found->end - at), &got);
+        err = lqi_file_read(&segment.file, offset, bytes, lqi_min64(sizeof bytes, end - at), &got);
         if (!err && got == 0) break;
         if (!err) err = lqi_file_write(&segment.file, offset, bytes, got);
     }

@@ -11,6 +11,7 @@
 
 #include "queue.h"
 #include "support/api.h"
+#include "support/io_crash.h"
 #include "support/io_fault.h"
 
 enum { BEFORE = 5, SIZE = 1000 };
@@ -190,6 +191,53 @@ static void opened_anew_what_is_doubtful_is_written_again_before_it_counts(void 
     io_fault_release(&disk.fault);
 }
 
+static void forget(void *machine, int fd)
+{
+    io_crash_forget(machine, fd);
+}
+
+/* The sync that seals a segment fails, and the kernel calls its pages clean. All of it is in the page cache, trailer and all: it must
+ * be written again before the next segment gets its first byte, or a power loss leaves a hole in the log. */
+static void opened_anew_a_segment_whose_seal_was_not_synced_is_written_again_whole(void **state)
+{
+    const lq_options options = {.size = sizeof options, .sync = LQ_SYNC_NEVER, .segment_size = 65536, .ring_size = 65536};
+    struct io_crash *machine = io_crash_new(1);
+    struct io_fault fault;
+    lq_queue *queue;
+    uint64_t count;
+    int err = LQ_OK;
+    (void)state;
+
+    io_fault_init(&fault, io_crash_io(machine));
+    fault.sync_failed = forget;
+    fault.sync_context = machine;
+    OK(lqi_open_io(&fault.io, "q", &options, &queue));
+    api_put_range(queue, 1, BEFORE, SIZE);
+    OK(lq_sync(queue));
+    io_fault_plan(&fault, IO_SYNC, 1, false, EIO);
+    for (count = BEFORE; !fault.hits && !err;) {
+        uint8_t body[SIZE];
+        api_fill(body, SIZE, ++count);
+        err = lq_put(queue, body, SIZE, NULL);
+    }
+    (void)lq_close(queue);
+    OK(lqi_open_io(&fault.io, "q", &options, &queue));
+    uint64_t last_id = api_stats(queue).last_id;
+    HOLDS(last_id + 1 >= count && last_id > 50);
+    api_put_range(queue, last_id + 1, last_id + 3, SIZE);
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+
+    struct io_crash *after = io_crash_power_loss(machine, 0); /* only what was synced */
+    OK(lqi_open_io(io_crash_io(after), "q", &options, &queue));
+    api_read_range(queue, 1, last_id + 3, SIZE);
+    OK(lq_close(queue));
+    OK(lqi_verify_io(io_crash_io(after), "q", 0, NULL, NULL, NULL));
+    io_crash_free(after);
+    io_crash_free(machine);
+    io_crash_trim();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +249,7 @@ int main(void)
         IN_DIRECTORY(a_sync_by_hand_that_fails_poisons_too),
         IN_DIRECTORY(a_failed_sync_of_an_offset_file_poisons_too),
         IN_DIRECTORY(opened_anew_what_is_doubtful_is_written_again_before_it_counts),
+        cmocka_unit_test(opened_anew_a_segment_whose_seal_was_not_synced_is_written_again_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

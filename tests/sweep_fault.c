@@ -31,26 +31,28 @@
 static const struct row {
     int kind; /* enum io_kind, or CALL + enum call_kind */
     int error;
-    bool half; /* a write writes half, a sync drops what it should have synced, an allocate grows the file */
+    enum { WHOLE, HALF, CLEAN } how; /* HALF: a write writes half, a sync drops what it should have synced, an allocate
+                                      * grows the file. CLEAN: what a sync should have synced counts as if it were */
 } rows[] = {
 #define CALL IO_KINDS
-    {IO_WRITE, EIO, true},       {IO_SYNC, EIO, true},        {CALL + CALL_ALLOCATE, ENOMEM, false}, {IO_READ, EIO, false},
-    {IO_OPEN, EMFILE, false},    {IO_DIR_SYNC, EIO, false},   {IO_SYNC, EIO, false},        {IO_ALLOCATE, ENOSPC, true},
-    {IO_WRITE, ENOSPC, true},    {IO_RENAME, EIO, false},     {IO_TRUNCATE, EIO, false},    {IO_WRITE, EIO, false},
-    {IO_OPEN, ENOSPC, false},    {IO_OPEN, EACCES, false},    {IO_OPEN, EIO, false},        {IO_OPEN, ENFILE, false},
-    {IO_OPEN, EDQUOT, false},    {IO_OPEN, ENOMEM, false},    {IO_WRITE, ENOSPC, false},    {IO_WRITE, EDQUOT, true},
-    {IO_WRITE, EFBIG, true},     {IO_SYNC, ENOSPC, true},     {IO_SYNC, EDQUOT, true},      {IO_ALLOCATE, ENOSPC, false},
-    {IO_ALLOCATE, EDQUOT, false},{IO_ALLOCATE, EFBIG, false}, {IO_ALLOCATE, EIO, true},     {IO_RENAME, ENOSPC, false},
-    {IO_RENAME, EDQUOT, false},  {IO_RENAME, EACCES, false},  {IO_UNLINK, EIO, false},      {IO_UNLINK, EACCES, false},
-    {IO_DIR_OPEN, EMFILE, false},{IO_DIR_OPEN, ENFILE, false},{IO_DIR_OPEN, EACCES, false}, {IO_DIR_OPEN, EIO, false},
-    {IO_DIR_MAKE, ENOSPC, false},{IO_DIR_MAKE, EDQUOT, false},{IO_DIR_MAKE, EACCES, false}, {IO_DIR_MAKE, EROFS, false},
-    {IO_DIR_LIST, EIO, false},   {IO_DIR_LIST, ENOMEM, false},{IO_DIR_SHARED, EIO, false},  {IO_STAT, EIO, false},
-    {IO_LOCK, ENOLCK, false},    {IO_LOCK, EIO, false},       {IO_UNLOCK, ENOLCK, false},   {IO_LOCKED, ENOLCK, false},
-    {IO_MAP, ENOMEM, false},     {IO_MAP, EAGAIN, false},     {IO_BOOT_ID, EIO, false},     {IO_BOOT_ID, EMFILE, false},
-    {IO_RANDOM, EIO, false},     {CALL + CALL_THREAD, EAGAIN, false},
-    {CALL + CALL_EVENTFD, EMFILE, false}, {CALL + CALL_EVENTFD, ENFILE, false}, {CALL + CALL_EVENTFD, ENOMEM, false},
-    {CALL + CALL_FUTEX_WAIT, EINTR, false},    {CALL + CALL_FUTEX_WAIT, EAGAIN, false},   {CALL + CALL_FUTEX_WAIT, ENOSYS, false},
-    {CALL + CALL_FUTEX_WAIT, EPERM, false},
+    {IO_SYNC, EIO, CLEAN},       {IO_SYNC, ENOSPC, CLEAN},
+    {IO_WRITE, EIO, HALF},       {IO_SYNC, EIO, HALF},        {CALL + CALL_ALLOCATE, ENOMEM, WHOLE}, {IO_READ, EIO, WHOLE},
+    {IO_OPEN, EMFILE, WHOLE},    {IO_DIR_SYNC, EIO, WHOLE},   {IO_SYNC, EIO, WHOLE},        {IO_ALLOCATE, ENOSPC, HALF},
+    {IO_WRITE, ENOSPC, HALF},    {IO_RENAME, EIO, WHOLE},     {IO_TRUNCATE, EIO, WHOLE},    {IO_WRITE, EIO, WHOLE},
+    {IO_OPEN, ENOSPC, WHOLE},    {IO_OPEN, EACCES, WHOLE},    {IO_OPEN, EIO, WHOLE},        {IO_OPEN, ENFILE, WHOLE},
+    {IO_OPEN, EDQUOT, WHOLE},    {IO_OPEN, ENOMEM, WHOLE},    {IO_WRITE, ENOSPC, WHOLE},    {IO_WRITE, EDQUOT, HALF},
+    {IO_WRITE, EFBIG, HALF},     {IO_SYNC, ENOSPC, HALF},     {IO_SYNC, EDQUOT, HALF},      {IO_ALLOCATE, ENOSPC, WHOLE},
+    {IO_ALLOCATE, EDQUOT, WHOLE},{IO_ALLOCATE, EFBIG, WHOLE}, {IO_ALLOCATE, EIO, HALF},     {IO_RENAME, ENOSPC, WHOLE},
+    {IO_RENAME, EDQUOT, WHOLE},  {IO_RENAME, EACCES, WHOLE},  {IO_UNLINK, EIO, WHOLE},      {IO_UNLINK, EACCES, WHOLE},
+    {IO_DIR_OPEN, EMFILE, WHOLE},{IO_DIR_OPEN, ENFILE, WHOLE},{IO_DIR_OPEN, EACCES, WHOLE}, {IO_DIR_OPEN, EIO, WHOLE},
+    {IO_DIR_MAKE, ENOSPC, WHOLE},{IO_DIR_MAKE, EDQUOT, WHOLE},{IO_DIR_MAKE, EACCES, WHOLE}, {IO_DIR_MAKE, EROFS, WHOLE},
+    {IO_DIR_LIST, EIO, WHOLE},   {IO_DIR_LIST, ENOMEM, WHOLE},{IO_DIR_SHARED, EIO, WHOLE},  {IO_STAT, EIO, WHOLE},
+    {IO_LOCK, ENOLCK, WHOLE},    {IO_LOCK, EIO, WHOLE},       {IO_UNLOCK, ENOLCK, WHOLE},   {IO_LOCKED, ENOLCK, WHOLE},
+    {IO_MAP, ENOMEM, WHOLE},     {IO_MAP, EAGAIN, WHOLE},     {IO_BOOT_ID, EIO, WHOLE},     {IO_BOOT_ID, EMFILE, WHOLE},
+    {IO_RANDOM, EIO, WHOLE},     {CALL + CALL_THREAD, EAGAIN, WHOLE},
+    {CALL + CALL_EVENTFD, EMFILE, WHOLE}, {CALL + CALL_EVENTFD, ENFILE, WHOLE}, {CALL + CALL_EVENTFD, ENOMEM, WHOLE},
+    {CALL + CALL_FUTEX_WAIT, EINTR, WHOLE},    {CALL + CALL_FUTEX_WAIT, EAGAIN, WHOLE},   {CALL + CALL_FUTEX_WAIT, ENOSYS, WHOLE},
+    {CALL + CALL_FUTEX_WAIT, EPERM, WHOLE},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -303,10 +305,17 @@ static bool goes_with(const struct script *script, const struct row *row)
 
 /* ---- one run ----------------------------------------------------------- */
 
+static void forget(void *context, int fd)
+{
+    io_crash_forget(context, fd);
+}
+
 static void plan(struct run *run, const struct row *row, uint64_t n, bool for_ever)
 {
-    run->fault.short_writes = run->fault.short_allocates = run->fault.drop_unsynced = row->half && row->kind < CALL;
-    run->model.bytes_may_vanish = row->kind == IO_SYNC && row->half;
+    run->fault.short_writes = run->fault.short_allocates = run->fault.drop_unsynced = row->how == HALF;
+    run->model.bytes_may_vanish = row->kind == IO_SYNC && row->how == HALF;
+    run->fault.sync_failed = row->how == CLEAN ? forget : NULL;
+    run->fault.sync_context = run->machine;
     run->for_ever = for_ever;
     call_fault_plan(CALL_KINDS, 0, false, 0); /* none */
     if (row->kind < CALL) io_fault_plan(&run->fault, (enum io_kind)row->kind, n, for_ever, row->error);
@@ -330,6 +339,18 @@ static void compare(struct run *run, const struct lqi_io *io, struct io_crash *m
     } else if (model_check(&run->model, io, loss, MODEL_LOOK_FIRST) && !io_crash_idle(machine)) {
         model_wrong(&run->model, "all was closed in the end, and something is still open, locked or mapped");
     }
+}
+
+/* What was said to be durable then is durable: the power fails, and only that is left. */
+static void compare_disk(struct run *run, const struct io_crash *machine)
+{
+    struct io_crash *after = io_crash_power_loss(machine, 0);
+    char why[900];
+    if (!model_check(&run->model, io_crash_io(after), MODEL_POWER_LOST, 0)) {
+        snprintf(why, sizeof why, "%.899s", run->model.why);
+        snprintf(run->model.why, sizeof run->model.why, "after another power loss: %s", why);
+    }
+    io_crash_free(after);
 }
 
 /* Whether it met the fault. */
@@ -360,6 +381,7 @@ static bool run_one(unsigned script, unsigned row, unsigned ways, uint64_t n, ch
         end_plan(run);
     }
     compare(run, after ? io_crash_io(after) : &run->fault.io, after ? after : run->machine, loss);
+    if (!run->model.why[0] && rows[row].kind == IO_SYNC) compare_disk(run, after ? after : run->machine);
     memcpy(why, run->model.why, sizeof run->model.why);
 
     io_crash_free(after);
@@ -371,10 +393,11 @@ static bool run_one(unsigned script, unsigned row, unsigned ways, uint64_t n, ch
 
 static void report(unsigned script, unsigned row, unsigned ways, uint64_t n, const char *why)
 {
+    static const char *const how[] = {"", " halfway", " for good"};
     int kind = rows[row].kind;
     printf("LQ_SWEEP=%u:%u:%u:%llu: %s: call %llu of %s %s %s%s, then %s: %s\n", script, row, ways, (unsigned long long)n,
            scripts[script].name, (unsigned long long)n, kind < CALL ? io_kind_names[kind] : call_kind_names[kind - CALL],
-           ways & FOR_EVER ? "and all later ones fail with" : "fails with", strerror(rows[row].error), rows[row].half ? " halfway" : "",
+           ways & FOR_EVER ? "and all later ones fail with" : "fails with", strerror(rows[row].error), how[rows[row].how],
            ways & KILLED ? "kill -9" : ways & POWER_LOST ? "power loss" : "close", why);
     fflush(stdout);
 }

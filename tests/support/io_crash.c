@@ -304,6 +304,7 @@ struct inode {
     struct changes changes;  /* since the last sync; of a mapped file: not kept */
     struct content now, durable;
     bool by_pages;           /* it is mapped, or was: compare instead */
+    bool forgotten;          /* `durable` lacks what a failed sync has forgotten, and does not get it by another */
     struct memory *memory;   /* where its bytes are, instead of in `now`; the size is there */
     struct entries names, durable_names;
 };
@@ -749,6 +750,27 @@ static int crash_write(const struct lqi_io *io, int fd, uint64_t offset, const v
     return leave(machine, IO_WRITE, error, size > 0);
 }
 
+/* Only what was changed since the failure. */
+static void sync_changes(struct inode *inode)
+{
+    for (size_t i = 0; i < inode->changes.count; i++) {
+        const struct change *change = inode->changes.all[i];
+        content_put(&inode->durable, change->offset, change->kind == WRITE ? change->bytes : NULL, change->size);
+    }
+    content_resize(&inode->durable, inode->now.size);
+}
+
+void io_crash_forget(struct io_crash *machine, int fd)
+{
+    pthread_mutex_lock(&all);
+    struct inode *inode = file_of(machine, fd, false);
+    if (inode && !inode->by_pages) {
+        changes_drop(&inode->changes);
+        inode->forgotten = true;
+    }
+    pthread_mutex_unlock(&all);
+}
+
 static int crash_sync(const struct lqi_io *io, int fd)
 {
     struct io_crash *machine = enter(io);
@@ -757,9 +779,13 @@ static int crash_sync(const struct lqi_io *io, int fd)
     bool changed = false;
     if (!error) {
         changed = inode->by_pages || inode->changes.count > 0;
+        if (inode->forgotten) {
+            sync_changes(inode);
+        } else {
+            content_drop(&inode->durable);
+            inode->durable = inode_content(inode);
+        }
         changes_drop(&inode->changes);
-        content_drop(&inode->durable);
-        inode->durable = inode_content(inode);
     }
     return leave(machine, IO_SYNC, error, changed);
 }

@@ -51,6 +51,10 @@ typedef void io_crash_hook(void *context, struct io_crash *machine, enum io_kind
 void io_crash_watch(struct io_crash *machine, io_crash_hook *hook, void *context);
 uint64_t io_crash_calls(const struct io_crash *machine); /* so far, but for close and unmap */
 
+/* As after an fdatasync of this file that failed: what was not synced is in memory still, but counts as clean, so that
+ * no later sync brings it to the disk; only if it is written again. Its size is. */
+void io_crash_forget(struct io_crash *machine, int fd);
+
 /* Nothing is open, locked or mapped: as the last one leaves it who closes all. */
 bool io_crash_idle(const struct io_crash *machine);
 

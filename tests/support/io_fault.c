@@ -165,6 +165,7 @@ static int fault_sync(const struct lqi_io *io, int fd)
     int error = count(fault, IO_SYNC);
     if (error) {
         if (fault->drop_unsynced) settle(fault, fd, true);
+        if (fault->sync_failed) fault->sync_failed(fault->sync_context, fd);
         return error;
     }
     error = fault->under->sync(fault->under, fd);

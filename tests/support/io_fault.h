@@ -37,6 +37,8 @@ struct io_fault {
     bool short_writes; /* a failing write of more than one byte writes the first half */
     bool short_allocates;
     bool drop_unsynced;
+    void (*sync_failed)(void *context, int fd); /* told of it, if not NULL: it may know better what is forgotten then */
+    void *sync_context;
 
     /* What was. */
     uint64_t calls[IO_KINDS]; /* since io_fault_plan() */
