@@ -31,6 +31,7 @@ struct ledger_entry { /* of one message, by its number */
 struct ledger {
     _Atomic uint32_t next;   /* number of the next message */
     _Atomic uint32_t flag;   /* the test's own */
+    _Atomic uint64_t refused; /* calls, as the test counts them */
     char wrong[512];         /* what was wrong first; "" */
     struct ledger_entry entries[LEDGER_MESSAGES];
 };
