@@ -120,15 +120,26 @@ static inline uint64_t consumer_next(const struct model *model, const struct mod
     return consumer->delivered < model->visible_id ? consumer->delivered + 1 : 0;
 }
 
-/* Retention has deleted what is not kept any more: such messages need not come. */
-static inline void consumer_drop(const struct model *model, struct model_consumer *consumer)
+/* Retention has deleted the message, so that it need not come. What somebody holds stays his. */
+static inline void consumer_drop(const struct model *model, struct model_consumer *consumer, uint64_t id)
 {
-    for (uint64_t id = consumer->floor + 1; id < model->first_id; id++) {
-        if (id > consumer->delivered) {
-            if (consumer->delivered - consumer->floor >= consumer->window) break;
-            consumer->delivered = id;
-        }
-        if (consumer->of[id].fate != HELD) consumer_settle(consumer, id);
+    CHECK(id < model->first_id && consumer->of[id].fate != HELD);
+    consumer_settle(consumer, id);
+}
+
+/* What was out and comes again was passed over, up to `id`. */
+static inline void consumer_skip_again(const struct model *model, struct model_consumer *consumer, uint64_t id)
+{
+    for (uint64_t again = consumer->floor + 1; again <= consumer->delivered && again < id; again++)
+        if (consumer->of[again].fate == READY) consumer_drop(model, consumer, again);
+}
+
+/* What was new was passed over, up to `id`. */
+static inline void consumer_skip_new(const struct model *model, struct model_consumer *consumer, uint64_t id)
+{
+    while (consumer->delivered + 1 < id) {
+        consumer->delivered++;
+        consumer_drop(model, consumer, consumer->delivered);
     }
 }
 
