@@ -14,6 +14,16 @@
  * A queue's `shared` tells boots apart by the kernel's boot id. We do not reboot, so each power loss here also
  * lays another id over the one in /proc (disk_next_boot).
  *
+ * WHAT THEY FIND, tried with a library broken on purpose, in a minute each:
+ *
+ *   no fdatasync in group commit              power_cut and crash_images, within the first seconds, on each file system
+ *   none when a segment is sealed             both, on each
+ *   none of a new segment's header            both, on each
+ *   none of the directory, for a new segment  power_cut within ten cuts, on ext4 and xfs; crash_images in one run of three,
+ *                                             on ext4 only
+ *   none of a consumer's saved position       power_cut, at the first cut
+ *   no space for a segment, and going on      full_disk, on each file system but btrfs at times
+ *
  * NOTHING STAYS BEHIND, however a program ends. Images are anonymous memory; the mounts are in a mount
  * name space of this process, that goes with its last process; a loop device detaches itself when
  * nobody has it open; children die with their parent. So there is nothing to trap and nothing to sweep up.
