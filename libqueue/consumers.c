@@ -21,13 +21,18 @@ int lqi_consumers_promise(const struct lqi_io *io, int dir, const uint8_t uuid[1
     int err = lqi_position_list(io, dir, &names, &count);
     if (err) return err;
     for (size_t i = 0; i < count; i++) {
-        if (lqi_position_open(&position, io, dir, names[i], uuid, false)) continue;
+        err = lqi_position_open(&position, io, dir, names[i], uuid, false);
+        if (err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTFOUND || err == LQ_ENOTQUEUE) {
+            err = LQ_OK;
+            continue;
+        }
+        if (err) break; /* a witness that cannot be heard just now may be the only one: nothing is judged without it */
         promise->durable = lqi_max64(promise->durable, position.newest.durable);
         promise->durable_id = lqi_max64(promise->durable_id, position.newest.durable_id);
         lqi_position_close(&position);
     }
     free(names);
-    return LQ_OK;
+    return err;
 }
 
 /* ---- saving ------------------------------------------------------------- */

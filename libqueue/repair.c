@@ -66,6 +66,11 @@ static int take_away(struct repair *repair, const char *file, const char *damage
 
 /* ---- which queue this is ------------------------------------------------- */
 
+static bool is_no_segment(int err)
+{
+    return err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTFOUND || err == LQ_ENOTQUEUE;
+}
+
 /* The uuid that most segments have: a few of another queue may have been put here by mistake. */
 static int vote_of_segments(struct repair *repair, bool *found)
 {
@@ -75,7 +80,9 @@ static int vote_of_segments(struct repair *repair, bool *found)
     int err = lqi_segment_list(repair->io, repair->log.log_dir, &ids, &count, NULL);
     if (err) return err;
     for (size_t i = 0; i < count; i++) {
-        if (lqi_segment_open(&segment, repair->io, repair->log.log_dir, ids[i], NULL, false)) continue;
+        err = lqi_segment_open(&segment, repair->io, repair->log.log_dir, ids[i], NULL, false);
+        if (is_no_segment(err)) continue;
+        if (err) break;
         if (!votes) memcpy(repair->meta.uuid, segment.head.uuid, sizeof repair->meta.uuid);
         if (memcmp(repair->meta.uuid, segment.head.uuid, sizeof repair->meta.uuid) == 0) votes++;
         else votes--;
@@ -83,7 +90,7 @@ static int vote_of_segments(struct repair *repair, bool *found)
         *found = true;
     }
     free(ids);
-    return LQ_OK;
+    return is_no_segment(err) ? LQ_OK : err;
 }
 
 static int uuid_of_positions(struct repair *repair, bool *found)
@@ -121,6 +128,8 @@ static int recognise(struct repair *repair, int damaged)
 
 /* ---- meta ---------------------------------------------------------------- */
 
+#define ROOM_FOR_UNREADABLE 4096 /* on the number line, for a hole in the place of a segment of unknown length */
+
 struct first_damage {
     char text[LQI_TEXT_MAX];
 };
@@ -131,25 +140,31 @@ static void note_damage(void *context, uint64_t offset, const char *text)
     if (!first->text[0]) snprintf(first->text, sizeof first->text, "byte %" PRIu64 ": %.400s", offset, text);
 }
 
-/* Where the log begins if no slot says so. */
+/* Where the log begins if no slot says so: with its oldest file. Should that be beyond reading, it begins somewhere before the
+ * first that is not: the slot must never say of a file that it was given up, or the next opener would delete it. */
 static int trim_of_segments(struct repair *repair)
 {
     struct lqi_segment segment;
-    uint64_t *ids;
+    uint64_t *ids, before = 0;
     size_t count;
 
-    repair->trim = (struct lqi_trim){.first_id = 1, .next_id = 1};
+    repair->trim = (struct lqi_trim){.sequence = 1, .first_id = 1, .next_id = 1};
     int err = lqi_segment_list(repair->io, repair->log.log_dir, &ids, &count, NULL);
     if (err) return err;
+    if (count) repair->trim.first_id = repair->trim.next_id = ids[0];
     for (size_t i = 0; i < count; i++) {
-        if (lqi_segment_open(&segment, repair->io, repair->log.log_dir, ids[i], repair->meta.uuid, false)) continue;
-        repair->trim.first_id = repair->trim.next_id = segment.head.first_id;
-        repair->trim.position = segment.head.position;
-        lqi_segment_close(&segment);
-        break;
+        err = lqi_segment_open(&segment, repair->io, repair->log.log_dir, ids[i], repair->meta.uuid, false);
+        if (!err) {
+            repair->trim.position = segment.head.position - lqi_min64(before, segment.head.position);
+            lqi_segment_close(&segment);
+        }
+        if (!is_no_segment(err)) break; /* LQ_OK, or the machine fails */
+        before += ROOM_FOR_UNREADABLE;
+        err = LQ_OK;
     }
+    repair->trim.synced = repair->trim.position;
     free(ids);
-    return LQ_OK;
+    return err;
 }
 
 /* Reads meta, or what is left of it; `damage` stays empty when nothing is wrong. */

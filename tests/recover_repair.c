@@ -1,6 +1,7 @@
 /* A queue with damage of every kind at once is repaired: what is left of it is whole, and what was there is set aside, byte
  * for byte. The power fails, or the process is killed, after every call that repair makes, and again while it is
  * repaired once more: it is never worse than before, nothing is lost on the way, and in the end it is repaired. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@
 #include "support/child.h"
 #include "support/io_crash.h"
 #include "support/io_dying.h"
+#include "support/io_fault.h"
 
 enum { LAST = 60, SIZE = 5000, FLOOR = 2, DELIVERED = 10, LOST_BODY = 4, FILES = 8 };
 
@@ -134,6 +136,15 @@ static void consume(lq_queue *queue, const char *name, uint64_t last, uint64_t b
         OK(lq_get(consumer, &message, 0));
         if (id != but && id != and_but) OK(lq_ack(consumer, &message));
     }
+    OK(lq_consumer_close(consumer));
+}
+
+static void consume_rest(lq_queue *queue, const char *name)
+{
+    lq_consumer *consumer;
+    lq_message message;
+    OK(lq_consumer_open(queue, name, NULL, &consumer));
+    while (lq_poll(consumer, &message) == LQ_OK) OK(lq_ack(consumer, &message));
     OK(lq_consumer_close(consumer));
 }
 
@@ -404,6 +415,66 @@ static void what_is_no_queue_is_left_alone(void **state)
     HOLDS(!api_file_exists(api_path(*state, "aside")));
 }
 
+/* Where the log began nobody knows then, and what is before it would be swept away by the next opener. */
+static void without_meta_a_first_segment_that_cannot_be_read_is_set_aside_and_never_deleted(void **state)
+{
+    struct scene scene = {.io = &lqi_io_posix};
+    struct api_tree *before;
+    bool alive[LAST + 1];
+    lq_queue *queue;
+    unsigned holes;
+
+    snprintf(scene.path, sizeof scene.path, "%s", api_path(*state, "q"));
+    make_queue(&scene);
+    list_segments(&scene);
+    damage(&scene, "log", segment_names[0], (uint64_t[]){1, 129}, 0);
+    HOLDS(remove(api_path(scene.path, "meta")) == 0);
+    scene.alive_count = read_alive(&scene, scene.alive, &holes);
+    HOLDS(scene.alive_count > LAST / 2 && scene.alive[LAST]);
+
+    OK(lq_repair(scene.path, 0, NULL, NULL, NULL));
+    OK(lq_verify(scene.path, 0, NULL, NULL, NULL));
+    OK(lq_open(scene.path, NULL, &queue));
+    OK(lq_close(queue));
+    HOLDS(is_somewhere(&scene, &scene.damaged[0]));
+    EQUAL(read_alive(&scene, alive, &holes), scene.alive_count);
+    EQUAL(holes, 0);
+    before = api_tree_read(scene.path);
+    OK(lq_repair(scene.path, 0, NULL, NULL, NULL));
+    HOLDS(api_tree_same(before, NULL));
+    api_tree_free(before);
+    release(&scene);
+}
+
+static void without_meta_a_log_that_was_trimmed_begins_with_its_oldest_file(void **state)
+{
+    struct scene scene = {.io = &lqi_io_posix};
+    bool alive[LAST + 1];
+    lq_queue *queue;
+    unsigned holes;
+    uint64_t id;
+
+    snprintf(scene.path, sizeof scene.path, "%s", api_path(*state, "q"));
+    make_queue(&scene);
+    OK(lq_open(scene.path, &options, &queue));
+    OK(lq_consumer_delete(queue, "d"));
+    consume_rest(queue, "c");
+    HOLDS(api_stats(queue).first_id > 1);
+    OK(lq_close(queue));
+    scene.alive_count = read_alive(&scene, scene.alive, &holes);
+    HOLDS(remove(api_path(scene.path, "meta")) == 0);
+
+    OK(lq_repair(scene.path, 0, NULL, NULL, NULL));
+    OK(lq_verify(scene.path, 0, NULL, NULL, NULL));
+    EQUAL(read_alive(&scene, alive, &holes), scene.alive_count);
+    EQUAL(holes, 0);
+    OK(lq_open(scene.path, NULL, &queue));
+    OK(lq_put(queue, "new", 3, &id));
+    EQUAL(id, LAST + 1);
+    EQUAL(api_consumer_stats(queue, "c").ready, 1);
+    OK(lq_close(queue));
+}
+
 /* ---- dying ------------------------------------------------------------------ */
 
 static int repair_dying(void *context)
@@ -513,6 +584,62 @@ static void after_power_loss_at_any_call_of_a_repair_nothing_is_lost_and_the_nex
     release(&scene);
 }
 
+/* ---- a machine that fails ------------------------------------------------------ */
+
+static const struct {
+    enum io_kind kind;
+    int error;
+    unsigned step; /* one call in so many */
+} faults[] = {
+    {IO_DIR_OPEN, EMFILE, 1}, {IO_DIR_MAKE, ENOSPC, 1}, {IO_DIR_LIST, EIO, 1}, {IO_DIR_SYNC, EIO, 1}, {IO_DIR_SHARED, EIO, 1},
+    {IO_OPEN, EMFILE, 3},     {IO_READ, EIO, 7},        {IO_WRITE, ENOSPC, 3}, {IO_SYNC, EIO, 1},     {IO_TRUNCATE, EIO, 1},
+    {IO_STAT, EIO, 3},        {IO_RENAME, ENOSPC, 1},   {IO_SWAP, EOPNOTSUPP, 1}, {IO_SWAP, EIO, 1},  {IO_LOCK, ENOLCK, 1},
+    {IO_LOCKED, ENOLCK, 1},   {IO_RANDOM, EIO, 1},      {IO_ALLOCATE, ENOSPC, 1},
+};
+
+/* False when there was no such call to fail. */
+static bool repair_failing(const struct scene *whole, struct io_crash *damaged, size_t row, unsigned nth, bool for_ever)
+{
+    struct io_crash *machine = io_crash_processes_die(damaged);
+    struct scene scene = *whole;
+    struct io_fault fault;
+
+    io_fault_init(&fault, io_crash_io(machine));
+    fault.short_writes = fault.short_allocates = true;
+    io_fault_plan(&fault, faults[row].kind, nth, for_ever, faults[row].error);
+    int err = lqi_repair_io(&fault.io, scene.path, 0, NULL, NULL, NULL);
+    bool hit = fault.hits > 0;
+    HOLDS(err <= 0 && (err == LQ_OK || *lq_error_text()));
+    HOLDS(hit || err == LQ_OK);
+    io_fault_end(&fault);
+    scene.io = io_crash_io(machine);
+    if (hit && nth % 4 == 0) check_not_worse(&scene);
+    if (err == LQ_OK) OK(lqi_verify_io(scene.io, scene.path, 0, NULL, NULL, NULL)); /* what was said to be done is done */
+    OK(lqi_repair_io(scene.io, scene.path, 0, NULL, NULL, NULL));
+    if (hit) check_repaired(&scene);
+    io_fault_release(&fault);
+    io_crash_free(machine);
+    return hit;
+}
+
+static void a_call_that_fails_is_an_answer_and_the_next_repair_does_the_rest(void **state)
+{
+    (void)state;
+    struct io_crash *machine = io_crash_new(2);
+    struct scene scene = {.io = io_crash_io(machine), .path = "q"};
+    unsigned runs = 0;
+    make_scene(&scene);
+    for (size_t row = 0; row < sizeof faults / sizeof *faults; row++) {
+        for (int for_ever = 0; for_ever < 2; for_ever++)
+            for (unsigned nth = 1; repair_failing(&scene, machine, row, nth, for_ever); nth += faults[row].step * (for_ever ? 3u : 1u)) runs++;
+    }
+    api_note("%u runs with a failure", runs);
+    HOLDS(runs > 100);
+    io_crash_free(machine);
+    io_crash_trim();
+    release(&scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,8 +648,11 @@ int main(void)
         IN_DIRECTORY(a_sound_queue_is_left_alone),
         IN_DIRECTORY(a_queue_in_use_is_not_repaired),
         IN_DIRECTORY(what_is_no_queue_is_left_alone),
+        IN_DIRECTORY(without_meta_a_first_segment_that_cannot_be_read_is_set_aside_and_never_deleted),
+        IN_DIRECTORY(without_meta_a_log_that_was_trimmed_begins_with_its_oldest_file),
         IN_DIRECTORY(repair_killed_at_any_call_loses_nothing_and_is_done_by_the_next),
         IN_DIRECTORY(after_power_loss_at_any_call_of_a_repair_nothing_is_lost_and_the_next_one_does_it),
+        IN_DIRECTORY(a_call_that_fails_is_an_answer_and_the_next_repair_does_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
