@@ -3,7 +3,7 @@
  * (LQ_ELIMIT, LQ_ENOMEM); no process dies of it, the queue is not poisoned, and when all are dead the ledger is right.
  *
  *     STRESS_SECONDS=3600 stress_limits     so long, instead of 9 s
- *     STRESS_SEED=7 stress_limits           the same chances again (not the same moments) */
+ *     LQ_SEED=7 stress_limits               the same chances again (not the same moments) */
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -138,7 +138,7 @@ static int handle(void *context, int code, const lq_message *message)
 static void be_told(lq_consumer *pool)
 {
     if (!GOOD(lq_notify(pool, handle, NULL))) return;
-    lqi_wait(&(_Atomic uint32_t){0}, 0, lqi_now_us() + below(50000));
+    api_sleep_ms(below(50));
     GOOD(lq_notify(pool, NULL, NULL));
 }
 
@@ -227,7 +227,7 @@ static void let_them_play(int64_t us)
     const int64_t until = lqi_now_us() + us;
     for (uint32_t i = 0; i < PLAYERS; i++) players[i] = start(i);
     while (lqi_now_us() < until && !storm.ledger->wrong[0]) {
-        lqi_wait(&(_Atomic uint32_t){0}, 0, lqi_now_us() + below(8000));
+        api_sleep_ms(below(9));
         uint32_t victim = below(PLAYERS);
         bury(players[victim], victim);
         players[victim] = start(victim);
@@ -252,7 +252,7 @@ static int count_up(void *context)
 
 static void storm_with(void **state, enum limit limit, int sync)
 {
-    const char *limit_seconds = getenv("STRESS_SECONDS"), *seed = getenv("STRESS_SEED");
+    const char *limit_seconds = getenv("STRESS_SECONDS"), *seed = getenv("LQ_SEED");
     int64_t until = lqi_now_us() + (int64_t)((limit_seconds ? strtod(limit_seconds, NULL) : 9) / 3 * 1e6);
     struct ledger_witness witness = {.ledger = storm.ledger};
 

@@ -36,7 +36,7 @@ struct seen_file {
 };
 
 static struct {
-    uint64_t victims, changes, changes_met, instructions;
+    uint64_t victims, changes, changes_met;
     unsigned long failures;
     uint64_t random;
 } total;
@@ -274,11 +274,10 @@ static void meet_by_steps(const char *directory, const char *only_step, int64_t 
     } else {
         for (; done < way.count && go_on(until); done++) meet(directory, &way, order[done]);
     }
-    printf("%s/%s: %" PRIu32 " instructions, met at %" PRIu32 "; %" PRIu32 " changes of what others see, met at %" PRIu32 "\n",
+    if (getenv("LQ_SWEEP")) printf("%s/%s: %" PRIu32 " instructions, met at %" PRIu32 "; %" PRIu32 " changes of what others see, met at %" PRIu32 "\n",
            stage.scene->name, company_name(), way.count, done, changes, done < changes ? done : changes);
     total.changes += changes;
     total.changes_met += done < changes ? done : changes;
-    total.instructions += way.count;
     free(order);
     stepper_free(&way);
 }
@@ -307,7 +306,7 @@ static void play(const char *directory, const struct scene *scene, int company, 
     stage.by_the_clock = (scene->is_long || api_sanitized) && !stage.whole && !only_step; /* the way itself takes time */
     if (stage.by_the_clock) meet_by_the_clock(directory, until);
     else meet_by_steps(directory, only_step, until);
-    if (stage.by_the_clock) printf("%s/%s: met at %" PRIu64 " moments\n", scene->name, company_name(), total.victims - before);
+    if (stage.by_the_clock && getenv("LQ_SWEEP")) printf("%s/%s: met at %" PRIu64 " moments\n", scene->name, company_name(), total.victims - before);
     int err = end();
     if (err) {
         ledger_wrong(stage.ledger, "in the end: %s: %s", lq_error_name(err), lq_error_text());
@@ -362,7 +361,7 @@ static void took_too_long(int signal)
 
 int stage_main(char *argv[], double seconds, int companies, stage_deed *deed)
 {
-    const char *limit = getenv("LQ_SWEEP_SECONDS"), *seed = getenv("LQ_SWEEP_SEED");
+    const char *limit = getenv("LQ_SWEEP_SECONDS"), *seed = getenv("LQ_SEED");
     void *directory;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -383,9 +382,9 @@ int stage_main(char *argv[], double seconds, int companies, stage_deed *deed)
     stage.deed = deed;
 
     play_all(directory, getenv("LQ_SWEEP"), companies, start + (int64_t)(seconds * 1e6));
-    printf("%" PRIu64 " victims; at %" PRIu64 " of %" PRIu64 " changes that others see, in %" PRIu64 " instructions; leases came back within %"
-           PRId64 " ms; %lu wrong, in %.1f s\n", total.victims, total.changes_met, total.changes, total.instructions,
-           stage.back_us / 1000, total.failures, (double)(lqi_now_us() - start) / 1e6);
+    printf("%" PRIu64 " victims, %" PRIu64 " of them at different ones of %" PRIu64 " changes that others see; %lu wrong, in %.1f s; "
+           "the longest until leases came back %" PRId64 " ms\n", total.victims, total.changes_met, total.changes, total.failures,
+           (double)(lqi_now_us() - start) / 1e6, stage.back_us / 1000);
     scratch_remove(&directory);
     return total.failures > 0;
 }

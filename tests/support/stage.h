@@ -4,9 +4,9 @@
  * then at other steps. Scenes that are too long to be walked through meet their deed after some time instead.
  *
  *     LQ_SWEEP=put_rolling/alone/1234   one victim again, as a failure names it
- *     LQ_SWEEP=put_rolling              one scene only
+ *     LQ_SWEEP=put_rolling              one scene only, with numbers
  *     LQ_SWEEP_SECONDS=3600             so long; from 300 s on every scene is walked through, shared libraries too
- *     LQ_SWEEP_SEED=7                   the same choice again */
+ *     LQ_SEED=7                         the same choice again */
 #ifndef SUPPORT_STAGE_H
 #define SUPPORT_STAGE_H
 
