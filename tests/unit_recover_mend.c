@@ -1,0 +1,172 @@
+/* Recovery mends: what was half made or half deleted goes, what is torn is cut, and in which order, to the call. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/made_log.h"
+
+/* What was done to the machine, in its order: m and M write and sync `meta`, d deletes a file of the log, c cuts one, s syncs one. */
+static char deeds[100];
+static int meta_error;
+
+static void note(char deed)
+{
+    size_t length = strlen(deeds);
+    HOLDS(length + 1 < sizeof deeds);
+    deeds[length] = deed;
+}
+
+static int note_write(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    bool meta = fd == the_log.meta_file->fd;
+    note(meta ? 'm' : 'w');
+    return meta && meta_error ? meta_error : lqi_io_posix.write(io, fd, offset, data, size);
+}
+
+static int note_sync(const struct lqi_io *io, int fd)
+{
+    note(fd == the_log.meta_file->fd ? 'M' : 's');
+    return lqi_io_posix.sync(io, fd);
+}
+
+static int note_truncate(const struct lqi_io *io, int fd, uint64_t size)
+{
+    note('c');
+    return lqi_io_posix.truncate(io, fd, size);
+}
+
+static int note_unlink(const struct lqi_io *io, int dir, const char *name)
+{
+    note('d');
+    return lqi_io_posix.unlink(io, dir, name);
+}
+
+static struct lqi_found *recover_as(const struct lqi_trim *trim, const char *expected_deeds)
+{
+    static struct lqi_found found;
+    struct lqi_io io = lqi_io_posix;
+    struct lqi_file meta = {.io = &io, .fd = open(log_path, O_RDWR | O_TMPFILE, 0600), .name = "meta"};
+    uint64_t messages = 77;
+    HOLDS(meta.fd >= 0);
+    io.write = note_write;
+    io.sync = note_sync;
+    io.truncate = note_truncate;
+    io.unlink = note_unlink;
+    memset(deeds, 0, sizeof deeds);
+    the_log.io = &io;
+    the_log.meta_file = &meta;
+    OK(lqi_recover_log(&the_log, trim, &nothing, NULL, &found, &messages));
+    the_log.io = &lqi_io_posix;
+    if (strchr(deeds, 'M')) { /* what was noted is what was known, with the next number */
+        struct lqi_trim noted;
+        meta.io = &lqi_io_posix;
+        OK(lqi_trim_load(&meta, uuid, &noted));
+        EQUAL(noted.sequence, trim->sequence + 1);
+        EQUAL(noted.first_id, trim->first_id);
+    }
+    close(meta.fd);
+    EQUAL(messages, 0);
+    if (strcmp(deeds, expected_deeds) != 0) print_message("%s, not %s\n", deeds, expected_deeds);
+    assert_string_equal(deeds, expected_deeds);
+    return &found;
+}
+
+static void touch(const char *name)
+{
+    char path[4300];
+    snprintf(path, sizeof path, "%s/%s", log_path, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    HOLDS(fd >= 0);
+    close(fd);
+}
+
+static bool is_there(const char *name)
+{
+    char path[4300];
+    struct stat stat;
+    snprintf(path, sizeof path, "%s/%s", log_path, name);
+    return lstat(path, &stat) == 0;
+}
+
+static void what_was_only_prepared_is_swept_away_and_nothing_else(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(1, 0, 0);
+    add_many(&made, 2);
+    static const char *const stay[] = {".new", "new", "2.neww", "2.new.seg", "2.old"}, *const go[] = {"2.new", "a.new"};
+    for (size_t i = 0; i < 5; i++) touch(stay[i]);
+    for (size_t i = 0; i < 2; i++) touch(go[i]);
+    same(recover_as(&untrimmed, "dds"), &made.found);
+    for (size_t i = 0; i < 5; i++) HOLDS(is_there(stay[i]));
+    for (size_t i = 0; i < 2; i++) HOLDS(!is_there(go[i]));
+    done(&made);
+}
+
+/* Segments begin with the messages 1, 4 and 7. */
+static void what_was_trimmed_goes_once_that_is_durable_and_the_last_file_never(void **state)
+{
+    static const struct {
+        uint64_t first_id, gone;
+        const char *deeds;
+    } cases[] = {{1, 0, "s"}, {3, 0, "s"}, {4, 1, "mMds"}, {6, 1, "mMds"}, {7, 2, "mMdds"}, {100, 2, "mMdds"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct made three[3];
+        new_log(state);
+        make_three(three);
+        recover_as(&(struct lqi_trim){.sequence = 5, .first_id = cases[i].first_id, .next_id = 200}, cases[i].deeds);
+        for (uint64_t n = 0; n < 3; n++) {
+            EQUAL(access(path_of(three[n].head.first_id), F_OK) == 0, n >= cases[i].gone);
+            done(&three[n]);
+            (void)unlink(path_of(three[n].head.first_id));
+        }
+        HOLDS(rmdir(log_path) == 0);
+    }
+}
+
+static void what_cannot_be_noted_as_trimmed_stays_for_another_time(void **state)
+{
+    struct made three[3];
+    new_log(state);
+    make_three(three);
+    meta_error = ENOSPC;
+    recover_as(&(struct lqi_trim){.sequence = 5, .first_id = 7, .next_id = 200}, "ms");
+    meta_error = 0;
+    drop_three(three);
+}
+
+static void a_torn_tail_is_cut_to_the_byte_and_the_rest_synced(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(1, 0, 0);
+    add_many(&made, 2);
+    allocate(&made);
+    uint64_t size = size_of(&made);
+    same(recover_as(&untrimmed, "s"), &made.found); /* zeroes are no tail */
+    EQUAL(size_of(&made), size);
+    put_bytes(&made, offset_of(&made, made.found.end) + 10, "x", 1);
+    made.found.torn_bytes = 11;
+    same(recover_as(&untrimmed, "cs"), &made.found);
+    EQUAL(size_of(&made), offset_of(&made, made.found.end));
+    made.found.torn_bytes = 0;
+    same(recover_as(&untrimmed, "s"), &made.found);
+    done(&made);
+    HOLDS(unlink(path_of(1)) == 0);
+    struct lqi_found empty = {.next_id = 1};
+    same(recover_as(&untrimmed, ""), &empty);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(what_was_only_prepared_is_swept_away_and_nothing_else),
+        IN_DIRECTORY(what_was_trimmed_goes_once_that_is_durable_and_the_last_file_never),
+        IN_DIRECTORY(what_cannot_be_noted_as_trimmed_stays_for_another_time),
+        IN_DIRECTORY(a_torn_tail_is_cut_to_the_byte_and_the_rest_synced),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
