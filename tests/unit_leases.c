@@ -26,6 +26,22 @@ static int ask(const struct lqi_io *io, int fd, uint64_t first, uint64_t count, 
     return lqi_io_posix.locked(io, fd, first, count, by_others_out);
 }
 
+/* And its maps are counted. */
+static int maps;
+
+static int map(const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_t mirrored, bool writable, void **map_out)
+{
+    int error = lqi_io_posix.map(io, fd, offset, size, mirrored, writable, map_out);
+    maps += !error;
+    return error;
+}
+
+static void unmap(const struct lqi_io *io, void *memory, size_t size, size_t mirrored)
+{
+    maps -= memory != NULL;
+    lqi_io_posix.unmap(io, memory, size, mirrored);
+}
+
 static struct world {
     lq_queue *queue;
     lq_consumer *consumer;
@@ -40,6 +56,8 @@ static void begin(void **state)
     lq_options options = {.size = sizeof options, .sync = LQ_SYNC_NEVER};
     io = lqi_io_posix;
     io.locked = ask;
+    io.map = map;
+    io.unmap = unmap;
     cannot_tell = 0;
     OK(lqi_open_io(&io, api_path(*state, "q"), &options, &world.queue));
     api_put_range(world.queue, 1, MESSAGES, BODY);
@@ -299,6 +317,7 @@ static void die(void)
 static void whoever_inherits_the_lock_mends_by_whatever_way_he_has(void **state)
 {
     begin(state);
+    int before = maps;
     for (int way = 0; way < 2; way++) {
         die();
         atomic_store(&world.slot->unacked, 50);
@@ -321,6 +340,7 @@ static void whoever_inherits_the_lock_mends_by_whatever_way_he_has(void **state)
     EQUAL(atomic_load(&world.slot->unacked), 0);
     EQUAL(world.slot->broken, 0);
     unlock();
+    EQUAL(maps, before);
     world.slot->region_ready = 0; /* there are no slots yet */
     die();
     atomic_store(&world.slot->unacked, 50);
@@ -342,6 +362,10 @@ static void numbers_that_no_member_leaves_are_not_worked_with(void **state)
     atomic_store(&world.slot->delivered, WINDOW + 1);
     IS(LQ_ECORRUPT, lqi_consumer_lock(&world.queue->map, world.slot, world.region));
     TEXT_HAS("'c'");
+    atomic_store(&world.slot->state, LQI_CONSUMER_FREE); /* about to be made, perhaps, of what a deleted one left */
+    lock();
+    unlock();
+    atomic_store(&world.slot->state, LQI_CONSUMER_USED);
     atomic_store(&world.slot->floor, WINDOW + 5); /* as one may leave them who died stepping over a hole */
     lock();
     unlock();
@@ -378,6 +402,8 @@ static void a_handle_lives_while_its_byte_is_locked_and_nobody_has_taken_its_pla
     HOLDS(!alive(handle, generation));
     cannot_tell = ENOLCK;
     HOLDS(alive(handle, generation)); /* in doubt */
+    memcpy(&generation, (const char *)world.queue->map.head->handles + sizeof world.queue->map.head->handles, sizeof generation);
+    HOLDS(!alive(LQI_HANDLES_MAX, generation)); /* that is behind them all */
     cannot_tell = 0;
     end();
 }

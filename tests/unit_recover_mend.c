@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "support/each_fault.h"
 #include "support/made_log.h"
 
 /* What was done to the machine, in its order: m and M write and sync `meta`, d deletes a file of the log, c cuts one, s syncs one. */
@@ -128,6 +129,20 @@ static void what_was_trimmed_goes_once_that_is_durable_and_the_last_file_never(v
     }
 }
 
+static void of_two_files_the_first_goes_by_the_same_rule(void **state)
+{
+    new_log(state);
+    struct made first = make_segment(1, 0, 0);
+    add_many(&first, 3);
+    seal(&first, 4);
+    struct made last = make_segment(4, first.found.end, 0);
+    recover_as(&(struct lqi_trim){.sequence = 5, .first_id = 4, .next_id = 200}, "mMds");
+    HOLDS(access(path_of(1), F_OK) != 0);
+    EQUAL(access(path_of(4), F_OK), 0);
+    done(&first);
+    done(&last);
+}
+
 static void what_cannot_be_noted_as_trimmed_stays_for_another_time(void **state)
 {
     struct made three[3];
@@ -160,13 +175,54 @@ static void a_torn_tail_is_cut_to_the_byte_and_the_rest_synced(void **state)
     same(recover_as(&untrimmed, ""), &empty);
 }
 
+/* Whatever call fails: an error, or all is done. */
+static void mend_on_a_sick_machine(struct io_fault *fault, void *unused)
+{
+    static struct lqi_found found;
+    struct lqi_file meta = {.io = &fault->io, .fd = -1, .name = "meta"};
+    uint64_t messages;
+    (void)unused;
+    struct made made = make_segment(1, 0, 0);
+    add_many(&made, 2);
+    uint64_t size = size_of(&made);
+    put_bytes(&made, size + 10, "x", 1);
+    touch("2.new");
+    the_log.io = &fault->io;
+    the_log.meta_file = &meta;
+    int err = lqi_recover_log(&the_log, &untrimmed, &nothing, NULL, &found, &messages);
+    the_log.io = &lqi_io_posix;
+    if (err) {
+        IS(LQ_EIO, err);
+        HOLDS(fault->hits > 0);
+    } else {
+        made.found.torn_bytes = 11;
+        same(&found, &made.found);
+        EQUAL(size_of(&made), size);
+        /* Opened and read a second time, perhaps; what is left of preparing is in nobody's way. */
+        HOLDS(!fault->hits || fault->kind == IO_OPEN || fault->kind == IO_READ || fault->kind == IO_UNLINK || fault->kind == IO_STAT);
+    }
+    done(&made);
+    HOLDS(unlink(path_of(1)) == 0);
+    char path[4300];
+    snprintf(path, sizeof path, "%s/2.new", log_path);
+    (void)unlink(path);
+}
+
+static void no_failure_of_the_machine_is_hidden(void **state)
+{
+    new_log(state);
+    HOLDS(each_fault(mend_on_a_sick_machine, NULL) >= 2 * 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(what_was_only_prepared_is_swept_away_and_nothing_else),
         IN_DIRECTORY(what_was_trimmed_goes_once_that_is_durable_and_the_last_file_never),
+        IN_DIRECTORY(of_two_files_the_first_goes_by_the_same_rule),
         IN_DIRECTORY(what_cannot_be_noted_as_trimmed_stays_for_another_time),
         IN_DIRECTORY(a_torn_tail_is_cut_to_the_byte_and_the_rest_synced),
+        IN_DIRECTORY(no_failure_of_the_machine_is_hidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

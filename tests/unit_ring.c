@@ -216,8 +216,8 @@ int main(void)
         WITH_RING(what_is_only_announced_counts_as_lapped_already),
         WITH_RING(what_went_to_the_files_directly_is_not_looked_for_in_the_ring),
         WITH_RING(more_than_the_ring_holds_is_not_given),
-        WITH_RING(a_reader_that_is_lapped_while_it_copies_knows_it),
         WITH_RING(a_reader_whose_place_is_gone_over_in_the_middle_of_a_copy_knows_it),
+        WITH_RING(a_reader_that_is_lapped_while_it_copies_knows_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,10 +158,21 @@ static inline void done(struct made *made)
 static const struct lqi_promise nothing;
 static const struct lqi_trim untrimmed = {.first_id = 1};
 
+/* Whoever only looks opens nothing to write. */
+static inline int open_to_read(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    EQUAL(flags, LQI_OPEN_READ);
+    return lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
 static inline struct lqi_found *find(const struct lqi_trim *trim, const struct lqi_promise *promise)
 {
     static struct lqi_found found;
+    struct lqi_io io = lqi_io_posix;
+    io.open = open_to_read;
+    the_log.io = &io;
     OK(lqi_find_end(&the_log, trim, promise, &found));
+    the_log.io = &lqi_io_posix;
     return &found;
 }
 
