@@ -184,8 +184,10 @@ static void crashed(const struct run *before, struct io_crash *after, enum model
     /* All is compared each time; that the queue also works afterwards is looked at less often the deeper it is. */
     bool quick = run->depth == DEPTH || (run->depth > 1 && draw(&run->crash_random, 3) > 0);
     unsigned flags = quick ? MODEL_QUICK : 0;
-    if (draw(&run->crash_random, 6) == 0) flags |= MODEL_PUT_FIRST;
-    if (draw(&run->crash_random, 3) == 0) flags |= MODEL_LOOK_FIRST;
+    switch (draw(&run->crash_random, 6)) { /* new messages under old ids, which the consumers have not acked yet */
+    case 0: flags |= MODEL_PUT_FIRST | MODEL_LOOK_FIRST; break;
+    case 1: flags |= MODEL_LOOK_FIRST; break;
+    }
     total->states++;
     total->inner += run->depth > 1;
     total->kills += loss == MODEL_KILLED;
