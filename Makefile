@@ -132,14 +132,14 @@ $(BENCH): $(call OBJECTS,$(BENCH_SRC)) $(STATIC)
 # others with replay.c, which feeds it the kept inputs.
 FUZZ_MAIN := $(if $(filter fuzz,$(VARIANT)),,$(BUILD)/fuzz/replay.o)
 $(call PROGRAMS,$(FUZZ_SRC)): $(BUILD)/%: $(BUILD)/%.o $(FUZZ_MAIN) $(STATIC)
-	$(call SHOW,LINK) $(LINK) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+	$(call SHOW,LINK) $(LINK) $(WRAP) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
 # The parts of lq that read what people type.
 $(BUILD)/fuzz/fuzz_cli: $(patsubst %,$(BUILD)/cli/%.o,base64 human json_read out parse report utf8)
 # All of lq; main.c is included by the target, which comes between it and the machine.
 WRAPPED := exit args_init write opendir stat mmap regcomp lq_open lq_verify
 $(BUILD)/fuzz/fuzz_args: $(filter-out %/main.o,$(call OBJECTS,$(CLI_SRC)))
-$(BUILD)/fuzz/fuzz_args: private LDFLAGS += $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
+$(BUILD)/fuzz/fuzz_args: private WRAP = $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)

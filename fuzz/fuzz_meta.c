@@ -68,6 +68,23 @@ done:
     lqi_file_close(&file);
 }
 
+static void is_place(void *context, uint64_t offset, const char *text)
+{
+    CHECK(offset <= *(const size_t *)context && text && *text);
+}
+
+/* What does not open is not as it should be. */
+static void check(const uint8_t *bytes, size_t size)
+{
+    uint8_t padded[LQI_META_SIZE] = {0};
+    size_t most = size > LQI_META_SIZE ? size : LQI_META_SIZE;
+    struct lqi_meta meta;
+
+    memcpy(padded, bytes, size < sizeof padded ? size : sizeof padded);
+    bool damaged = lqi_meta_check(padded, size, is_place, &most);
+    CHECK(damaged || lqi_meta_decode(bytes, size, &meta) == LQ_OK);
+}
+
 static void mend(uint8_t *bytes)
 {
     uint64_t seed = lqi_get64(bytes + 24);
@@ -120,6 +137,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     uint8_t *mended = copy_of(bytes, file_size);
     if (file_size >= LQI_META_SIZE) mend(mended);
+    check(bytes, file_size);
+    check(mended, file_size);
     look(bytes, file_size);
     look(mended, file_size);
     free(mended);

@@ -79,6 +79,44 @@ static void save_and_load(struct lqi_position *position, struct lqi_position_sid
     }
 }
 
+static void is_place(void *context, uint64_t offset, const char *text)
+{
+    const struct memory_file *file = context;
+    CHECK(offset <= file->size && text && *text);
+}
+
+/* What lq_repair() makes of it, whatever it is. */
+static void salvage(struct memory_file *file, const char *name, const uint8_t *uuid)
+{
+    struct lqi_position position;
+    uint8_t found[16];
+    uint32_t damaged;
+
+    if (lqi_name_check(name)) return;
+    int err = lqi_position_uuid(&file->io, 0, name, found);
+    CHECK(err == LQ_OK || err == LQ_ECORRUPT || err == LQ_EVERSION);
+    err = lqi_position_salvage(&position, &file->io, 0, name, uuid);
+    CHECK(err == LQ_OK || err == LQ_ENOTFOUND);
+    if (err) return;
+    CHECK(position.newest.sequence >= 1 && position.newest.delivered - position.newest.floor <= position.window);
+    struct words words = {.entry = &position.newest};
+    err = lqi_position_load(&position, take_word, &words, NULL, &damaged);
+    CHECK(err == LQ_OK || err == LQ_ECORRUPT);
+    lqi_position_close(&position);
+}
+
+/* Without what does not verify, the same counts. */
+static void check_and_sweep(struct memory_file *file, struct lqi_position *position, const char *name)
+{
+    struct lqi_position swept;
+
+    CHECK(lqi_position_check(position, is_place, file) == LQ_OK);
+    CHECK(lqi_position_sweep(position) == LQ_OK);
+    CHECK(lqi_position_open(&swept, &file->io, 0, name, position->uuid, false) == LQ_OK);
+    CHECK(swept.damaged_entries == 0 && memcmp(&swept.newest, &position->newest, sizeof swept.newest) == 0);
+    lqi_position_close(&swept);
+}
+
 static void look(uint8_t *bytes, size_t size, uint64_t step)
 {
     struct memory_file file;
@@ -89,6 +127,7 @@ static void look(uint8_t *bytes, size_t size, uint64_t step)
     memory_init(&file, bytes, size);
     if (size > 56) memcpy(name, bytes + 56, size - 56 < LQ_NAME_MAX + 1 ? size - 56 : LQ_NAME_MAX + 1);
     const uint8_t *uuid = size >= 40 ? bytes + 24 : (const uint8_t *)"................";
+    salvage(&file, name, uuid);
     int err = lqi_position_open(&position, &file.io, 0, name, uuid, true);
     if (err) {
         CHECK(err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENAME);
@@ -104,6 +143,7 @@ static void look(uint8_t *bytes, size_t size, uint64_t step)
     CHECK(lqi_position_load(&position, take_word, &words, &sides, &damaged) == LQ_OK);
     CHECK(words.count <= position.window && damaged <= position.block_count);
     for (uint32_t i = 0; i < position.block_count; i++) CHECK(sides.side[i] <= 1);
+    check_and_sweep(&file, &position, name);
     save_and_load(&position, &sides, step);
     free(sides.side);
 

@@ -3,6 +3,7 @@
 #include "bytes.h"
 #include "checksum.h"
 #include "fuzz_support.h"
+#include "record.h"
 #include "segment.h"
 
 static void same_head(const struct lqi_segment_head *a, const struct lqi_segment_head *b)
@@ -74,6 +75,22 @@ static void look(uint8_t *bytes, size_t size)
     lqi_segment_close(&segment);
 }
 
+/* The record that an index entry speaks of: there, as it says, unless the fuzzer has set a bit against it. */
+static void mend_indexed(uint8_t *bytes, size_t room, const uint8_t *entry)
+{
+    uint64_t at = lqi_get64(entry + 16) - lqi_get64(bytes + 48);
+
+    if (room < LQI_RECORD_HEADER || at > room - LQI_RECORD_HEADER) return;
+    uint8_t *record = bytes + LQI_SEGMENT_HEADER + at;
+    if (record[11] & 0x80) return;
+    if (!record[8] && !record[9]) record[8] = 1;
+    record[10] = LQI_RECORD_MESSAGES;
+    memset(record + 12, 0xff, 4);
+    memcpy(record + 16, entry, 16);
+    lqi_put32(record + 4, lqi_get32(record + 4) & 0xffff);
+    lqi_put32(record, (uint32_t)lqi_checksum_at(record + 8, 32, lqi_get64(bytes + 56) ^ lqi_get64(entry + 16) ^ (uint64_t)lqi_get32(record + 4) << 32));
+}
+
 static void mend(uint8_t *bytes, size_t size)
 {
     static const uint8_t head_magic[8] = "LQseg\r\n", end_magic[8] = "LQend\r\n";
@@ -92,6 +109,8 @@ static void mend(uint8_t *bytes, size_t size)
     if (index_size <= room) {
         /* An end that does not fit is the fuzzer's to try, too: only an odd one is mended. */
         if (trailer[16] % 2) lqi_put64(trailer + 16, lqi_get64(bytes + 48) + room - index_size);
+        for (uint64_t at = 0; at < index_size && at < 8 * LQI_INDEX_ENTRY; at += LQI_INDEX_ENTRY)
+            mend_indexed(bytes, (size_t)(room - index_size), trailer - index_size + at);
         lqi_put64(trailer + 56, lqi_checksum(trailer - index_size, (size_t)index_size));
     }
     lqi_put64(trailer + 120, lqi_checksum(trailer, 120));
