@@ -188,6 +188,48 @@ static void senseless_arguments_take_nothing(void **state)
     OK(lq_close(queue));
 }
 
+static void a_spinning_get_gives_up_and_sleeps(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.spin_us = 2000});
+    lq_message message;
+    int64_t start = api_now_us();
+    IS(LQ_TIMEOUT, lq_get(consumer, &message, 30));
+    HOLDS(api_now_us() - start >= 30000);
+    api_put(queue, "now");
+    api_get_ack(consumer, "now");
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+/* First the messages, then, in the next call, the damage behind them; then what is behind that. */
+static void a_batch_that_meets_damage_ends_before_it(void **state)
+{
+    enum { SIZE = 100, RECORD = 144, BAD = 5 };
+    lq_message messages[10];
+    size_t count = 0;
+
+    lq_queue *queue = api_open(state, NULL);
+    api_put_range(queue, 1, 10, SIZE);
+    OK(lq_close(queue));
+    api_file_flip(api_segment(api_path(*state, "q"), 0), 256 + (BAD - 1) * RECORD + 60, 1);
+    queue = api_open(state, NULL);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    OK(lq_get_batch(consumer, messages, 10, &count, 0));
+    EQUAL(count, BAD - 1);
+    for (size_t i = 0; i < count; i++) EQUAL(messages[i].id, i + 1);
+    OK(lq_ack_batch(consumer, messages, count));
+    IS(LQ_ECORRUPT, lq_get_batch(consumer, messages, 10, &count, 0));
+    TEXT_HAS("log/", "id 5");
+    OK(lq_get_batch(consumer, messages, 10, &count, 0));
+    EQUAL(count, 10 - BAD);
+    for (size_t i = 0; i < count; i++) EQUAL(messages[i].id, BAD + 1 + i);
+    OK(lq_ack_batch(consumer, messages, count));
+    IS(LQ_EMPTY, lq_get_batch(consumer, messages, 10, &count, 0));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +240,8 @@ int main(void)
         IN_DIRECTORY(a_waiting_get_is_woken_by_a_put_of_another_thread),
         IN_DIRECTORY(a_waiting_get_is_woken_by_a_put_of_another_process),
         IN_DIRECTORY(a_spinning_get_finds_the_message_too),
+        IN_DIRECTORY(a_spinning_get_gives_up_and_sleeps),
+        IN_DIRECTORY(a_batch_that_meets_damage_ends_before_it),
         IN_DIRECTORY(lent_bytes_stay_until_they_are_settled),
         IN_DIRECTORY(what_is_unsettled_does_not_hold_up_what_comes_behind),
         IN_DIRECTORY(senseless_arguments_take_nothing),

@@ -636,6 +636,66 @@ static void signals_never_go_to_the_librarys_thread(void **state)
     OK(lq_close(queue));
 }
 
+/* Gives the message back itself, the first time, and then says that it is done: which it is not. */
+static int release_and_ack(void *context, int code, const lq_message *message)
+{
+    struct seen *seen = context;
+    HOLDS(code == LQ_OK);
+    if (message->id == 2 && atomic_load(&seen->errors) == 0) {
+        atomic_fetch_add(&seen->errors, 1);
+        OK(lq_release(seen->consumer, message));
+    }
+    atomic_fetch_add(&seen->calls, 1);
+    return LQ_SETTLE_ACK;
+}
+
+static void an_answer_about_a_message_given_back_does_not_end_delivery(void **state)
+{
+    for (int dispatched = 0; dispatched < 2; dispatched++) {
+        lq_queue *queue = api_open(state, NULL);
+        lq_consumer *consumer = api_consumer(queue, dispatched ? "d" : "c", &(lq_consumer_options){.flags = dispatched ? LQ_CONSUMER_DISPATCH : 0});
+        struct seen seen = {.consumer = consumer};
+        size_t count = 0;
+        if (!dispatched) api_put_range(queue, 1, 3, 20);
+        OK(lq_notify(consumer, release_and_ack, &seen));
+        if (dispatched) OK(lq_dispatch(consumer, 10, &count));
+        HOLDS(wait_for_calls(&seen, 4)); /* number 2 twice */
+        OK(lq_notify(consumer, NULL, NULL));
+        EQUAL(atomic_load(&seen.calls), 4);
+        EQUAL(api_consumer_stats(queue, dispatched ? "d" : "c").floor, 3);
+        OK(lq_consumer_close(consumer));
+        OK(lq_close(queue));
+    }
+}
+
+/* In its own handler, taken away just before, there is no descriptor to be had: the thread is still in it. */
+static int leave_and_ask(void *context, int code, const lq_message *message)
+{
+    struct seen *seen = context;
+    (void)message;
+    HOLDS(code == LQ_OK);
+    OK(lq_notify(seen->consumer, NULL, NULL));
+    IS(LQ_EINVAL, lq_fd(seen->consumer));
+    atomic_fetch_add(&seen->calls, 1);
+    return LQ_SETTLE_ACK;
+}
+
+static void a_handler_that_has_left_has_no_descriptor_before_it_returns(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    struct seen seen = {.consumer = consumer};
+    api_put_range(queue, 1, 3, 20);
+    OK(lq_notify(consumer, leave_and_ask, &seen));
+    HOLDS(wait_for_calls(&seen, 1));
+    api_sleep_ms(60);
+    EQUAL(atomic_load(&seen.calls), 1);
+    HOLDS(lq_fd(consumer) >= 3);
+    api_take_range(consumer, 2, 3, 20);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -662,6 +722,8 @@ int main(void)
         IN_DIRECTORY(a_descriptor_tells_of_what_a_killed_member_held),
         IN_DIRECTORY(a_handler_is_called_with_what_a_killed_member_held),
         IN_DIRECTORY(a_consumer_has_a_descriptor_or_a_thread_but_not_both),
+        IN_DIRECTORY(an_answer_about_a_message_given_back_does_not_end_delivery),
+        IN_DIRECTORY(a_handler_that_has_left_has_no_descriptor_before_it_returns),
         IN_DIRECTORY(signals_never_go_to_the_librarys_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -562,6 +562,25 @@ static void a_copy_of_a_queue_in_use_can_be_looked_at(void **state)
     OK(lq_close(queue));
 }
 
+/* The rest of a batch that is being read needs no waiting for. */
+static void a_reader_in_the_middle_of_a_batch_does_not_wait(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    lq_message messages[3] = {{.data = "a", .size = 1}, {.data = "b", .size = 1}, {.data = "c", .size = 1}}, message;
+    lq_reader *reader;
+
+    OK(lq_put_batch(queue, messages, 3, NULL));
+    OK(lq_reader_open(queue, &reader));
+    for (uint64_t id = 1; id <= 3; id++) {
+        OK(lq_reader_wait(reader, 0));
+        OK(lq_reader_next(reader, &message));
+        EQUAL(message.id, id);
+    }
+    IS(LQ_TIMEOUT, lq_reader_wait(reader, 0));
+    lq_reader_close(reader);
+    OK(lq_close(queue));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -570,6 +589,7 @@ int main(void)
         IN_DIRECTORY(a_reader_goes_to_any_message_of_a_batch),
         IN_DIRECTORY(a_reader_behind_the_end_reads_what_comes_there),
         IN_DIRECTORY(a_reader_goes_to_any_time),
+        IN_DIRECTORY(a_reader_in_the_middle_of_a_batch_does_not_wait),
         IN_DIRECTORY(a_reader_follows_the_log),
         IN_DIRECTORY(a_slow_reader_is_lapped_by_the_ring_and_loses_nothing),
         IN_DIRECTORY(senseless_arguments_are_refused),

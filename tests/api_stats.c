@@ -116,6 +116,22 @@ static void the_newest_time_is_that_of_the_newest_message(void **state)
     }
 }
 
+static void a_size_that_no_version_has_is_refused(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    lq_stats *stats = calloc(1, 100000);
+    lq_consumer_stats *of_consumer = (lq_consumer_stats *)stats;
+    OK(lq_consumer_close(api_consumer(queue, "c", NULL)));
+    stats->size = 70000;
+    IS(LQ_EINVAL, lq_get_stats(queue, stats));
+    IS(LQ_EINVAL, lq_get_consumer_stats(queue, "c", of_consumer));
+    stats->size = 60000;
+    OK(lq_get_stats(queue, stats));
+    EQUAL(stats->consumers, 1);
+    free(stats);
+    OK(lq_close(queue));
+}
+
 static void the_options_are_told_as_stored(void **state)
 {
     const lq_options options = {
@@ -319,6 +335,7 @@ int main(void)
         IN_DIRECTORY(a_new_queue_is_all_zeroes_but_its_options),
         IN_DIRECTORY(the_numbers_follow_what_is_done),
         IN_DIRECTORY(the_newest_time_is_that_of_the_newest_message),
+        IN_DIRECTORY(a_size_that_no_version_has_is_refused),
         IN_DIRECTORY(the_options_are_told_as_stored),
         IN_DIRECTORY(callers_of_another_version_have_other_sizes),
         IN_DIRECTORY(consumers_are_listed_by_name),
