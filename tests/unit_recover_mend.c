@@ -14,6 +14,9 @@
 /* What was done to the machine, in its order: m and M write and sync `meta`, d deletes a file of the log, c cuts one, s syncs one. */
 static char deeds[100];
 static int meta_error;
+static uint64_t written_from, written_to; /* of a log file: one stretch */
+
+static struct lqi_shared_map *the_dead; /* what they left, if they did */
 
 static void note(char deed)
 {
@@ -26,6 +29,12 @@ static int note_write(const struct lqi_io *io, int fd, uint64_t offset, const vo
 {
     bool meta = fd == the_log.meta_file->fd;
     note(meta ? 'm' : 'w');
+    if (!meta) {
+        HOLDS(size > 0);
+        if (written_to) EQUAL(offset, written_to);
+        else written_from = offset;
+        written_to = offset + size;
+    }
     return meta && meta_error ? meta_error : lqi_io_posix.write(io, fd, offset, data, size);
 }
 
@@ -59,9 +68,10 @@ static struct lqi_found *recover_as(const struct lqi_trim *trim, const char *exp
     io.truncate = note_truncate;
     io.unlink = note_unlink;
     memset(deeds, 0, sizeof deeds);
+    written_from = written_to = 0;
     the_log.io = &io;
     the_log.meta_file = &meta;
-    OK(lqi_recover_log(&the_log, trim, &nothing, NULL, &found, &messages));
+    OK(lqi_recover_log(&the_log, trim, &nothing, the_dead, &found, &messages));
     the_log.io = &lqi_io_posix;
     if (strchr(deeds, 'M')) { /* what was noted is what was known, with the next number */
         struct lqi_trim noted;
@@ -175,6 +185,54 @@ static void a_torn_tail_is_cut_to_the_byte_and_the_rest_synced(void **state)
     same(recover_as(&untrimmed, ""), &empty);
 }
 
+/* Processes have died, and may have met a failing sync: what was not durable is written again, and no byte more. */
+static void what_the_dead_left_in_doubt_is_written_again_to_the_byte(void **state)
+{
+    enum { RING = 65536, CHUNK = 16384 };
+    struct lqi_shared *head = calloc(1, LQI_SHARED_HEAD + 2 * RING);
+    struct lqi_shared_map dead = {.io = &lqi_io_posix, .head = head, .ring_size = RING};
+    new_log(state);
+    struct made made = make_segment(5, 80000, 0);
+    for (int i = 0; i < 3; i++) add(&made);
+    uint64_t end = made.found.end;
+    const struct {
+        uint64_t synced, from;
+        const char *deeds;
+    } cases[] = {{end, 0, "s"}, {end + 8, 0, "s"}, {end - 8, end - 8, "ws"}, {end - CHUNK, end - CHUNK, "ws"}, {end - CHUNK - 8, end - CHUNK - 8, "wws"},
+                 {80000, 80000, "wws"}, {79992, 80000, "wws"}, {0, 80000, "wws"}};
+    the_dead = &dead;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct api_bytes before = api_file_read(path_of(5));
+        atomic_store(&head->log.synced, cases[i].synced);
+        same(recover_as(&untrimmed, cases[i].deeds), &made.found);
+        EQUAL(written_from, cases[i].from ? offset_of(&made, cases[i].from) : 0);
+        EQUAL(written_to, cases[i].from ? offset_of(&made, end) : 0);
+        struct api_bytes after = api_file_read(path_of(5));
+        HOLDS(before.size == after.size && memcmp(before.bytes, after.bytes, before.size) == 0);
+        free(before.bytes);
+        free(after.bytes);
+    }
+    allocate(&made); /* before damage at the end, what is good */
+    struct lqi_found *found = recover_as(&(struct lqi_trim){.first_id = 1, .synced = end + 8, .next_id = 9}, "wws");
+    HOLDS(found->given_up);
+    EQUAL(written_to, offset_of(&made, end));
+
+    HOLDS(ftruncate(made.fd, (off_t)offset_of(&made, end)) == 0);
+    seal(&made, made.found.next_id); /* the footer too */
+    made.found.usable = false;
+    made.found.mark = end;
+    atomic_store(&head->log.synced, end);
+    same(recover_as(&untrimmed, "ws"), &made.found);
+    EQUAL(written_from, offset_of(&made, end));
+    EQUAL(written_to, size_of(&made));
+    done(&made);
+    HOLDS(unlink(path_of(5)) == 0);
+    struct lqi_found empty = {.next_id = 1};
+    same(recover_as(&untrimmed, ""), &empty);
+    the_dead = NULL;
+    free(head);
+}
+
 /* Whatever call fails: an error, or all is done. */
 static void mend_on_a_sick_machine(struct io_fault *fault, void *unused)
 {
@@ -222,6 +280,7 @@ int main(void)
         IN_DIRECTORY(of_two_files_the_first_goes_by_the_same_rule),
         IN_DIRECTORY(what_cannot_be_noted_as_trimmed_stays_for_another_time),
         IN_DIRECTORY(a_torn_tail_is_cut_to_the_byte_and_the_rest_synced),
+        IN_DIRECTORY(what_the_dead_left_in_doubt_is_written_again_to_the_byte),
         IN_DIRECTORY(no_failure_of_the_machine_is_hidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
