@@ -145,7 +145,7 @@ int lqi_consumers_sync(const struct lqi_consumers *consumers)
 static bool makes_sense(const struct lqi_consumer_slot *consumer, const struct lqi_position *position, uint64_t next_id)
 {
     uint64_t floor = lqi_floor(consumer), delivered = lqi_max64(lqi_delivered(consumer), floor); /* see lqi_skip_to() */
-    return consumer->window == position->window && floor <= delivered && delivered < next_id &&
+    return consumer->window == position->window && delivered < next_id &&
            delivered - floor <= consumer->window && floor >= position->newest.floor;
 }
 

@@ -32,7 +32,7 @@ enum lqi_open_flags {
     LQI_OPEN_IN_PLACE = 4 /* with NEW: will be written in place through a map; no copy-on-write, please */
 };
 
-typedef int lqi_name_callback(void *context, const char *name); /* not 0 ends the listing, which is no error */
+typedef int lqi_name_callback(void *context, const char *name); /* neither "." nor ".."; not 0 ends the listing, which is no error */
 
 struct lqi_io {
     void *context;

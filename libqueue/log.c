@@ -213,13 +213,9 @@ static enum missing missing_for(struct lqi_log *log, const struct lqi_tail *tail
 
 static int provide(struct lqi_log *log, enum missing missing, uint64_t span)
 {
-    switch (missing) {
-    case RING_ROOM: return lqi_write_out(log);
-    case NEXT_FILE: return lqi_prepare(log, span + 1);
-    case DISK_SPACE: return lqi_allocate(log);
-    case NEXT_SPAN: case NOTHING: break;
-    }
-    return LQ_OK;
+    if (missing == RING_ROOM) return lqi_write_out(log);
+    if (missing == NEXT_FILE) return lqi_prepare(log, span + 1);
+    return missing == DISK_SPACE ? lqi_allocate(log) : LQ_OK;
 }
 
 static int over_size_max(struct lqi_log *log, const struct lqi_tail *tail, const struct lqi_append *append)

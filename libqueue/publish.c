@@ -15,8 +15,7 @@ static int temp_name(const struct lqi_io *io, const struct lqi_publication *what
 
     int error = io->random(io, &number, sizeof number);
     if (error) return lqi_fail_errno(error, "random number for", what->shown, -1);
-    int size = snprintf(name, TEMP_NAME_SIZE, "%s.%016" PRIx64 ".new", what->name, number);
-    if (size < 0 || size >= TEMP_NAME_SIZE) return lqi_fail(LQ_ENAME, "%s: the name is too long", what->shown);
+    if (snprintf(name, TEMP_NAME_SIZE, "%s.%016" PRIx64 ".new", what->name, number) >= TEMP_NAME_SIZE) return lqi_fail(LQ_ENAME, "%s: the name is too long", what->shown);
     return LQ_OK;
 }
 

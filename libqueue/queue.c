@@ -62,7 +62,7 @@ static int lock_open(lq_queue *queue)
     for (;;) {
         int error = queue->io->lock(queue->io, queue->meta_file.fd, LQI_BYTE_OPEN);
         if (!error) return LQ_OK;
-        if (error != EAGAIN && error != EACCES) return lqi_fail_errno(error, "lock", LQI_META_NAME, -1);
+        if (error != EAGAIN) return lqi_fail_errno(error, "lock", LQI_META_NAME, -1);
         if (lqi_now_us() > until)
             return lqi_fail(LQ_EBUSY, "another process has been opening or closing this queue for 10 s: is it stopped?");
         nap();
@@ -422,7 +422,7 @@ static int take_handle(lq_queue *queue)
     if (err) return err;
     for (uint32_t i = 0; i < LQI_HANDLES_MAX; i++) {
         int error = queue->io->lock(queue->io, queue->meta_file.fd, LQI_BYTE_HANDLE + i);
-        if (error == EAGAIN || error == EACCES) continue;
+        if (error == EAGAIN) continue;
         if (error) return lqi_fail_errno(error, "lock", LQI_META_NAME, -1);
         error = queue->io->lock(queue->io, queue->shared_locks.fd, LQI_BYTE_HANDLE + i); /* see check_unused() */
         if (error && error != EAGAIN) return lqi_fail_errno(error, "lock", LQI_SHARED_NAME, -1);

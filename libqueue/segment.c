@@ -352,7 +352,6 @@ static int list_one(void *context, const char *name)
     struct listing *listing = context;
     uint64_t id;
 
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return 0;
     if (!lqi_segment_name_parse(name, &id)) {
         if (!ends_in(name, ".new")) listing->foreign++;
         return 0;
