@@ -16,6 +16,7 @@
 #include "support/api.h"
 #include "support/child.h"
 #include "support/io_fault.h"
+#include "writeout.h"
 
 static const lq_options small = {.segment_size = 64 << 10, .ring_size = 64 << 10, .sync = LQ_SYNC_NEVER};
 
@@ -156,6 +157,47 @@ static int begin_a_span_and_die(void *path)
         state->spans[tail->span & 1].end.end = 99;
     }
     _exit(0);
+}
+
+/* Puts until a span begins, and takes back what its append has shown: so it is when the owner dies behind the committing store. */
+static int begin_a_span_commit_and_die(void *path)
+{
+    lq_options options = small;
+    lq_queue *queue;
+    options.size = sizeof options;
+    OK(lq_open(path, &options, &queue));
+    struct lqi_log_state *state = queue->log.state;
+    for (uint64_t id = 1;; id++) {
+        OK(lqi_write_out(&queue->log));
+        uint64_t span = atomic_load(&state->append_span), end = atomic_load(&state->ring.appended);
+        api_put_range(queue, id, id, 1000);
+        if (atomic_load(&state->append_span) == span || id == 1 /* there was none before */) continue;
+        EQUAL(atomic_load(&state->write_span), span); /* its file has not been made */
+        atomic_store(&state->append_span, span);
+        atomic_store(&state->ring.appended, end);
+        _exit((int)id);
+    }
+}
+
+static void a_span_that_was_begun_and_committed_is_there_when_its_owner_dies(void **state)
+{
+    for (int others = 0; others < 2; others++) { /* or the next ones to open find it */
+        char path[4096];
+        lq_options options = small;
+        lq_queue *queue;
+        options.size = sizeof options;
+        strcpy(path, api_path(*state, others ? "a" : "b"));
+        OK(lq_open(path, &options, &queue));
+        if (!others) OK(lq_close(queue));
+        int last = child_run(begin_a_span_commit_and_die, path);
+        HOLDS(last > 50 && last < 70);
+        if (!others) OK(lq_open(path, NULL, &queue));
+        api_put_range(queue, (uint64_t)last + 1, 200, 1000);
+        api_read_range(queue, 1, 200, 1000);
+        EQUAL(api_stats(queue).damage, 0);
+        OK(lq_close(queue));
+        OK(lq_verify(path, 0, NULL, NULL, NULL));
+    }
 }
 
 static void a_span_that_was_begun_and_not_committed_is_begun_again(void **state)
@@ -356,6 +398,7 @@ int main(void)
         IN_DIRECTORY(what_the_dead_committed_is_seen_when_anybody_asks_for_the_end),
         IN_DIRECTORY(the_next_population_finds_what_the_dead_committed),
         IN_DIRECTORY(a_span_that_was_begun_and_not_committed_is_begun_again),
+        IN_DIRECTORY(a_span_that_was_begun_and_committed_is_there_when_its_owner_dies),
         IN_DIRECTORY(whoever_dies_with_every_lock_stops_nobody),
         IN_DIRECTORY(writing_out_may_be_done_twice),
         IN_DIRECTORY(what_no_file_has_yet_is_not_gone_over),
