@@ -3,7 +3,7 @@
  * In the time there is: first a walk through each scene's call, then victims at each step after which others see something else,
  * then at other steps. Scenes that are too long to be walked through meet their deed after some time instead.
  *
- *     LQ_SWEEP=put_rolling/alone/1234   one victim again, as a failure names it
+ *     LQ_SWEEP=put_rolling/alone/1234   one victim again, as a failure names it (+567: somebody was killed there before)
  *     LQ_SWEEP=put_rolling              one scene only, with numbers
  *     LQ_SWEEP_SECONDS=3600             so long; from 300 s on every scene is walked through, shared libraries too
  *     LQ_SEED=7                         the same choice again */
@@ -31,6 +31,8 @@ extern struct stage {
     stage_deed *deed;
     uint32_t victims, queues;      /* in this queue; so far */
     bool by_the_clock, whole;
+    bool corpses;                  /* a test's wish: some victims come just after another one was killed in the same call */
+    uint32_t before;               /* the step where that was */
 } stage;
 
 /* The victim is gone: those who go on, or come now, find all that must be there. */
