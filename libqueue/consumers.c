@@ -192,6 +192,20 @@ static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], 
     return err;
 }
 
+int lqi_consumers_replace(const struct lqi_io *io, int dir, uint32_t mode)
+{
+    char (*names)[LQ_NAME_MAX + 1];
+    size_t count;
+    int err = lqi_position_list(io, dir, &names, &count);
+    if (err) return err;
+    for (size_t i = 0; i < count && !err; i++) {
+        err = lqi_position_replace(io, dir, names[i], mode);
+        if (err == LQ_ENOTFOUND || err == LQ_ENOTQUEUE) err = LQ_OK; /* told when it is opened */
+    }
+    free(names);
+    return err;
+}
+
 int lqi_consumers_rescue(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_shared_map *old,
                          uint64_t next_id)
 {

@@ -16,6 +16,9 @@ struct lqi_consumers {
 /* What all offset files witness of the log. */
 int lqi_consumers_promise(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_position_entry *promise_out);
 
+/* After a failed sync: other files, of the same bytes, in the place of all offset files. */
+int lqi_consumers_replace(const struct lqi_io *io, int dir, uint32_t mode);
+
 /* Saves to their files, durably, what the dead left in `old`. */
 int lqi_consumers_rescue(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_shared_map *old,
                          uint64_t next_id);

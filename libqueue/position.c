@@ -539,6 +539,15 @@ static int open_bare(struct lqi_file *file, const struct lqi_io *io, int consume
     return lqi_file_open(file, io, consumers_dir, name, shown, LQI_OPEN_READ, 0);
 }
 
+int lqi_position_replace(const struct lqi_io *io, int consumers_dir, const char *consumer, uint32_t mode)
+{
+    char name[LQI_POSITION_NAME_SIZE], shown[SHOWN_SIZE];
+
+    file_name(name, consumer);
+    shown_name(shown, consumer);
+    return lqi_publish_again(io, consumers_dir, name, shown, mode);
+}
+
 int lqi_position_salvage(struct lqi_position *position, const struct lqi_io *io, int consumers_dir, const char *consumer,
                          const uint8_t uuid[16])
 {

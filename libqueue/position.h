@@ -140,6 +140,9 @@ bool lqi_position_is_name(const char *name);
  * char[LQ_NAME_MAX + 1], free() it. Other names are left out. None when there is no directory (-1). */
 int lqi_position_list(const struct lqi_io *io, int consumers_dir, char (**names_out)[LQ_NAME_MAX + 1], size_t *count_out);
 
+/* Another file, of the same bytes, takes its place, durably: see lqi_publish_again(). LQ_ENOTFOUND. */
+int lqi_position_replace(const struct lqi_io *io, int consumers_dir, const char *consumer, uint32_t mode);
+
 /* Deletes the file, durably. LQ_ENOTFOUND. `*gone_out` (may be NULL): no file is there any more, whatever is returned; but if
  * only the directory could not be synced, a power loss may bring it back. */
 int lqi_position_delete(const struct lqi_io *io, int consumers_dir, const char *consumer, bool *gone_out);

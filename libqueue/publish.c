@@ -58,3 +58,36 @@ done:
     lqi_file_close(&file);
     return err;
 }
+
+static int copy_durably(const struct lqi_file *from, const struct lqi_file *to)
+{
+    uint8_t bytes[16384];
+    size_t got = sizeof bytes;
+    int err = LQ_OK;
+    for (uint64_t at = 0; !err && got; at += got) {
+        err = lqi_file_read(from, at, bytes, sizeof bytes, &got);
+        if (!err && got) err = lqi_file_write(to, at, bytes, got);
+    }
+    return err ? err : lqi_file_sync(to);
+}
+
+int lqi_publish_again(const struct lqi_io *io, int dir, const char *name, const char *shown, uint32_t mode)
+{
+    struct lqi_file from = LQI_FILE_NONE, to = LQI_FILE_NONE;
+    char temp[TEMP_NAME_SIZE];
+
+    int err = temp_name(io, &(struct lqi_publication){.name = name, .shown = shown}, temp);
+    if (!err) err = lqi_file_open(&from, io, dir, name, shown, LQI_OPEN_READ, 0);
+    if (err) return err;
+    err = lqi_file_open(&to, io, dir, temp, shown, LQI_OPEN_NEW, mode);
+    if (!err) err = copy_durably(&from, &to);
+    if (!err) {
+        int error = io->rename(io, dir, temp, name, true);
+        if (!error) error = io->dir_sync(io, dir);
+        if (error) err = lqi_fail_errno(error, "replace by a copy", shown, -1);
+    }
+    if (err) (void)io->unlink(io, dir, temp);
+    lqi_file_close(&to);
+    lqi_file_close(&from);
+    return err;
+}

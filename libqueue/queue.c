@@ -379,6 +379,8 @@ static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_
     err = attach_old(queue, &old);
     if (!err) err = find_promise(queue, &old, &promise);
     if (!err) err = lqi_recover_log(&queue->log, &trim, &promise, old.head ? &old : NULL, found, messages_out);
+    if (!err && old.head && atomic_load(&old.head->poisoned))
+        err = lqi_consumers_replace(queue->io, queue->consumers_dir, queue->meta.options.mode);
     if (!err && old.head)
         err = lqi_consumers_rescue(queue->io, queue->consumers_dir, queue->meta.uuid, &old, found->next_id);
     lqi_shared_detach(&old);

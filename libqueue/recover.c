@@ -381,45 +381,15 @@ static int write_again(const struct lqi_log *log, const struct lqi_found *found,
     return err;
 }
 
-static int copy_file(const struct lqi_file *from, const struct lqi_file *to)
-{
-    uint8_t bytes[16384];
-    size_t got = sizeof bytes;
-    int err = LQ_OK;
-    for (uint64_t at = 0; !err && got; at += got) {
-        err = lqi_file_read(from, at, bytes, sizeof bytes, &got);
-        if (!err && got) err = lqi_file_write(to, at, bytes, got);
-    }
-    return err ? err : lqi_file_sync(to);
-}
-
-/* When a sync is known to have failed, to write again is not enough. Of a page whose write has failed, ext4 remembers that
- * its block is in use, while on the disk the block still counts as one that was only allocated: whatever is written into
- * the page later, and synced without an error, is zeroes after the next mount. So another file takes its place, of other blocks, byte
- * for byte the same. Dying before the rename leaves a stray .new file, which the next opener sweeps away. */
+/* Another file takes its place: see publish.h. */
 static int replace_last(const struct lqi_log *log, const struct lqi_found *found)
 {
-    const char *temp = "again.new";
-    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 16];
-    struct lqi_file copy = LQI_FILE_NONE;
-    struct lqi_segment segment;
+    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
 
     if (!found->any_segment) return LQ_OK;
-    int err = open_last(log, found, &segment);
-    if (err) return err;
     lqi_segment_name(name, found->last.first_id);
-    snprintf(shown, sizeof shown, "copy of log/%s", name);
-    err = lqi_file_open(&copy, log->io, log->log_dir, temp, shown, LQI_OPEN_NEW, log->options.mode);
-    if (!err) err = copy_file(&segment.file, &copy);
-    if (!err) {
-        int error = log->io->rename(log->io, log->log_dir, temp, name, true);
-        if (!error) error = log->io->dir_sync(log->io, log->log_dir);
-        if (error) err = lqi_fail_errno(error, "replace by a copy", segment.file.name, -1);
-    }
-    if (err) log->io->unlink(log->io, log->log_dir, temp);
-    lqi_file_close(&copy);
-    lqi_segment_close(&segment);
-    return err;
+    snprintf(shown, sizeof shown, "log/%s", name);
+    return lqi_publish_again(log->io, log->log_dir, name, shown, log->options.mode);
 }
 
 static int settle_doubt(const struct lqi_log *log, const struct lqi_found *found, const struct lqi_shared *old)

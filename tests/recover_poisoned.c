@@ -165,7 +165,19 @@ static void a_failed_sync_of_an_offset_file_poisons_too(void **state)
     IS(LQ_EPOISONED, lq_put(disk.queue, "no", 2, NULL));
     IS(LQ_EPOISONED, lq_sync(disk.queue));
     EQUAL(disk.fault.calls[IO_SYNC], 1);
+    struct stat before, after;
+    EQUAL(stat(api_path(*state, "q/consumers/c.pos"), &before), 0);
     end(&disk);
+
+    /* Opened anew, it is written again, into other blocks. */
+    lq_queue *queue;
+    OK(lq_open(api_path(*state, "q"), NULL, &queue));
+    EQUAL(stat(api_path(*state, "q/consumers/c.pos"), &after), 0);
+    HOLDS(after.st_ino != before.st_ino);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_take_range(consumer, 3, BEFORE, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
 }
 
 /* They may be clean pages that never reached the disk; another sync would not write them. */

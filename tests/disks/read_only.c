@@ -15,7 +15,7 @@
 #include "disk.h"
 #include "recorder.h"
 
-enum { SIZE = 200, FEW = 150 /* in the ring, with these options */, MANY = 600, LARGE = 12000 /* of several pages */ };
+enum { SIZE = 200, FEW = 150 /* in the ring, with these options */, MANY = 600, LARGE = 12000 /* of several pages */, BASE = 1500 };
 
 static const lq_options options = {.size = sizeof options, .segment_size = 64 * KIB, .ring_size = 64 * KIB};
 
@@ -253,6 +253,74 @@ static void after_a_moment_of_failure_opening_anew_brings_all_to_the_disk(void *
     recorder_release(&recorder);
 }
 
+/* The same for acks, saved in either half of the offset file, and before a power loss. */
+static const lq_consumer_options saving = {.flags = LQ_CONSUMER_SAVE_ACKS};
+
+struct acks {
+    const struct disk *disk;
+    uint64_t count;
+};
+
+/* Acks `count` of the messages behind BASE + 1, one by one, not in order, and dies. */
+static int ack_and_die(void *context)
+{
+    const struct acks *acks = context;
+    lq_queue *queue = open_queue(acks->disk, 0);
+    lq_consumer *consumer = api_consumer(queue, "c", &saving);
+    lq_message message, first;
+    OK(lq_poll(consumer, &first));
+    EQUAL(first.id, BASE + 1);
+    for (uint64_t i = 0; i < acks->count; i++) {
+        OK(lq_poll(consumer, &message));
+        EQUAL(message.id, BASE + 2 + i);
+        OK(lq_ack(consumer, &message));
+    }
+    return 0;
+}
+
+static void save_acks_after_a_failure(struct disk *disk, uint64_t acked)
+{
+    static lq_message messages[BASE];
+    struct acks acks = {disk, acked};
+    struct recorder recorder;
+    size_t count;
+    mount_recorded(disk, &recorder);
+    lq_queue *queue = open_queue(disk, 0);
+    lq_consumer *consumer = api_consumer(queue, "c", &saving);
+    api_put_range(queue, 1, BASE, SIZE); /* so that the next ones are in blocks of the offset file that were never written */
+    OK(lq_get_batch(consumer, messages, BASE, &count, 0));
+    OK(lq_ack_batch(consumer, messages, count));
+    api_take_range(consumer, count + 1, BASE, SIZE);
+    api_put_range(queue, BASE + 1, BASE + 10, SIZE);
+    OK(lq_get_batch(consumer, messages, 10, &count, 0));
+    EQUAL(count, 10);
+    atomic_store(&recorder.record->failing, 1);
+    IS(LQ_EPOISONED, lq_ack(consumer, &messages[9])); /* acked, but maybe not durable: it may come again */
+    atomic_store(&recorder.record->failing, 0);
+    lq_consumer_close(consumer);
+    IS(LQ_EPOISONED, lq_close(queue));
+    EQUAL(child_run(ack_and_die, &acks), 0);
+    disk_unmount(disk);
+    disk_next_boot();
+    EQUAL(disk_mount(disk, recorder.file), 0);
+
+    queue = open_queue(disk, 0);
+    consumer = api_consumer(queue, "c", &saving);
+    api_take_range(consumer, BASE + 1, BASE + 1, SIZE);
+    api_take_range(consumer, BASE + 2 + acked, BASE + 9, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    OK(lq_verify(disk->queue, 0, NULL, NULL, NULL));
+    disk_unmount(disk);
+    recorder_stop(&recorder);
+    recorder_release(&recorder);
+}
+
+static void after_a_moment_of_failure_acks_are_saved_for_good(void **state)
+{
+    for (uint64_t acked = 1; acked <= 5; acked++) save_acks_after_a_failure(*state, acked);
+}
+
 int main(void)
 {
     int skip_code = disk_begin();
@@ -272,6 +340,9 @@ int main(void)
         ON_DISK(ext4, after_a_moment_of_failure_opening_anew_brings_all_to_the_disk),
         ON_DISK(xfs, after_a_moment_of_failure_opening_anew_brings_all_to_the_disk),
         ON_DISK(btrfs, after_a_moment_of_failure_opening_anew_brings_all_to_the_disk),
+        ON_DISK(ext4, after_a_moment_of_failure_acks_are_saved_for_good),
+        ON_DISK(xfs, after_a_moment_of_failure_acks_are_saved_for_good),
+        ON_DISK(btrfs, after_a_moment_of_failure_acks_are_saved_for_good),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
