@@ -79,31 +79,32 @@
  *        been durable, and what was cut is counted.
  *   P15  lq_verify() never says LQ_OK of a queue of which a message or a
  *        position is damaged.
- *   P27  lq_repair() deletes nothing and writes over nothing, wherever it ends; when it
+ *   P16  lq_repair() deletes nothing and writes over nothing, wherever it ends; when it
  *        is done, every message that was not hit is there, and lq_verify() says LQ_OK.
  *
  *   Processes
- *   P16  A dead process blocks nobody, wherever it died; a stopped one no reader.
- *   P17  However `shared` is lost, swapped, copied or of another boot: two groups
+ *   P17  A dead process blocks nobody, wherever it died; a stopped one no reader.
+ *   P18  However `shared` is lost, swapped, copied or of another boot: two groups
  *        of processes never use a queue beside each other, and nothing durable is lost.
- *   P18  The child of a fork cannot harm its parent's handles.
+ *   P19  The child of a fork cannot harm its parent's handles.
  *
  *   The machine
- *   P19  A full disk, a limit, a failing call or no memory is an answer. Nothing
+ *   P20  A full disk, a limit, a failing call or no memory is an answer. Nothing
  *        accepted is lost by it, GET and ack go on, and all works again when it is over.
- *   P20  A failed sync is never taken for a good one later: the queue is poisoned.
- *   P21  Opening takes the same time whatever the backlog.
- *   P22  Disk space is given back as the retention says, and size_max is kept.
- *   P23  Looking (LQ_READ_ONLY, readers, stats, verify) writes, locks and creates
+ *   P21  A failed sync is never taken for a good one later: the queue is poisoned.
+ *   P22  Opening takes the same time whatever the backlog.
+ *   P23  Disk space is given back as the retention says, and size_max is kept.
+ *   P24  Looking (LQ_READ_ONLY, readers, stats, verify) writes, locks and creates
  *        nothing, and works on a read-only mount and on a queue in use.
- *   P24  What is on disk is input: whatever it holds, it causes no crash, no signal,
+ *   P25  What is on disk is input: whatever it holds, it causes no crash, no signal,
  *        no endless loop and no memory beyond what the queue may hold.
- *   P28  Nothing leads out of a queue: only files with one name are read or written, in
+ *   P26  Nothing leads out of a queue: only files with one name are read or written, in
  *        directories that are held open. Links, pipes, devices in their place are damage.
- *   P25  What a newer library wrote is refused and left as it is; an option that is
+ *   P27  What a newer library wrote is refused and left as it is; an option that is
  *        stored is never taken for another.
- *   P26  The program that links the library sees no signal, no output, no exit, no
- *        thread that it did not ask for, and no descriptor below 3 or open after exec.
+ *   P28  The program that links the library sees no signal (but for what FILES and FILE
+ *        SYSTEMS tell), no output, no exit, no thread that it did not ask for, and no
+ *        descriptor below 3 or open after exec.
  *
  * THREADS. A queue handle may be used by all threads of its process at once. A
  * consumer or reader handle is for one thread at a time; open the name again
