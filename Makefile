@@ -279,7 +279,7 @@ deps: ## apt-get what all of these targets need
 	sh .ci/setup all
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 clean: ## remove all that was built
 	rm -rf build lq
