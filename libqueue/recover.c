@@ -224,6 +224,23 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
     return LQ_OK;
 }
 
+/* A trailer is written before the sync that seals: only if all before it is there, records and index, does it count. Then
+ * the log goes on in the next segment. If the index is not, the footer is cut like a torn tail, and made anew at the roll. */
+static int believe_seal(const struct lqi_segment *segment, struct lqi_found *found)
+{
+    struct lqi_index_entry entry;
+    bool damaged = false;
+    int err = lqi_segment_find_id(segment, segment->head.first_id, &entry, &damaged);
+    if (err) return err;
+    if (damaged)
+        return count_nonzero(&segment->file, lqi_segment_offset(&segment->head, found->end), segment->file_size, &found->torn_bytes);
+    found->usable = false;
+    found->torn_bytes = 0;
+    found->mark = found->end;
+    found->next_id = lqi_max64(found->next_id, segment->end.next_id);
+    return LQ_OK;
+}
+
 static int find_last(const struct lqi_log *log, const uint64_t *ids, size_t count, const struct lqi_promise *promise,
                      struct lqi_found *found)
 {
@@ -238,14 +255,7 @@ static int find_last(const struct lqi_log *log, const uint64_t *ids, size_t coun
     found->next_id = segment.head.first_id;
     found->time_us = segment.head.created_us;
     err = find_end_in(log, &segment, promise, found);
-    /* A trailer is written before the sync that seals: only if all before it is there does it count. Then
-     * the log goes on in the next segment. */
-    if (!err && segment.sealed && found->usable && found->end == segment.end.end) {
-        found->usable = false;
-        found->torn_bytes = 0;
-        found->mark = found->end;
-        found->next_id = lqi_max64(found->next_id, segment.end.next_id);
-    }
+    if (!err && segment.sealed && found->usable && found->end == segment.end.end) err = believe_seal(&segment, found);
     /* The segment that comes now needs a name of its own. */
     if (found->given_up && found->next_id == ids[count - 1]) found->next_id++;
     lqi_segment_close(&segment);

@@ -10,10 +10,11 @@
 
 #include <cmocka.h>
 
-#include "segment.h"
+#include "queue.h"
 #include "support/api.h"
 #include "support/child.h"
 #include "support/damage.h"
+#include "support/io_crash.h"
 
 enum { KIB = 1024, MESSAGES = 12, SIZE = 60, SPAN = 40 + 64 };
 
@@ -312,6 +313,69 @@ static void a_last_segment_without_a_header_is_damage_and_keeps_its_ids_to_itsel
     }
 }
 
+/* ---- a seal that is torn ------------------------------------------------------ */
+
+/* What power loss leaves of a segment that was being sealed: all but the first bytes of its index. */
+struct torn_seal {
+    uint64_t index_offset; /* 0: not known yet */
+    struct io_crash *after;
+};
+
+static bool keep_all_but_the_index(void *context, const struct io_crash_change *change)
+{
+    const struct torn_seal *seal = context;
+    return change->kind != IO_CRASH_DATA || change->offset != seal->index_offset;
+}
+
+static int note_index(void *context, const lq_segment *segment)
+{
+    ((struct torn_seal *)context)->index_offset = LQI_SEGMENT_HEADER + segment->bytes;
+    return 1;
+}
+
+static void tear_the_first_seal(void *context, struct io_crash *machine, enum io_kind kind, bool changed)
+{
+    const lq_options look = {.size = sizeof look, .flags = LQ_READ_ONLY};
+    struct torn_seal *seal = context;
+    lq_queue *queue;
+
+    if (kind != IO_TRUNCATE || !changed || seal->after) return;
+    struct io_crash *whole = io_crash_power_loss(machine, 1);
+    OK(lqi_open_io(io_crash_io(whole), "q", &look, &queue));
+    EQUAL(lq_each_segment(queue, note_index, seal), 1);
+    OK(lq_close(queue));
+    io_crash_free(whole);
+    seal->after = io_crash_power_loss_by(machine, 8, keep_all_but_the_index, seal);
+}
+
+static void a_segment_whose_index_was_torn_when_it_was_sealed_is_sealed_anew(void **state)
+{
+    const lq_options small = {.size = sizeof small, .sync = LQ_SYNC_ALWAYS, .segment_size = 65536, .ring_size = 65536};
+    struct io_crash *machine = io_crash_new(1);
+    struct torn_seal seal = {0};
+    lq_queue *queue;
+    uint64_t count = 0;
+    (void)state;
+
+    OK(lqi_open_io(io_crash_io(machine), "q", &small, &queue));
+    io_crash_watch(machine, tear_the_first_seal, &seal);
+    for (; !seal.after; count++) api_put_range(queue, count + 1, count + 1, 1000);
+    io_crash_watch(machine, NULL, NULL);
+    OK(lq_close(queue));
+    HOLDS(count > 50);
+
+    OK(lqi_open_io(io_crash_io(seal.after), "q", &small, &queue));
+    uint64_t last_id = api_stats(queue).last_id;
+    EQUAL(last_id, count - 1); /* the message that made the segment roll was not put yet */
+    api_put_range(queue, last_id + 1, last_id + 100, 1000);
+    api_read_range(queue, 1, last_id + 100, 1000);
+    OK(lq_close(queue));
+    OK(lqi_verify_io(io_crash_io(seal.after), "q", 0, NULL, NULL, NULL));
+    io_crash_free(seal.after);
+    io_crash_free(machine);
+    io_crash_trim();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +391,7 @@ int main(void)
         IN_DIRECTORY(a_bad_record_before_one_that_knows_of_its_sync_is_damage_and_costs_itself),
         IN_DIRECTORY(the_last_record_is_damaged_and_not_torn_when_an_offset_file_saw_it_synced),
         IN_DIRECTORY(a_last_segment_without_a_header_is_damage_and_keeps_its_ids_to_itself),
+        cmocka_unit_test(a_segment_whose_index_was_torn_when_it_was_sealed_is_sealed_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,7 +70,7 @@ static bool same_part(const void *bytes, size_t size, uint32_t number, unsigned 
 }
 
 /* The number, or UINT32_MAX when this is nothing that was put. */
-static uint32_t number_of(const struct model *model, const lq_message *message)
+uint32_t model_number_of(const struct model *model, const lq_message *message)
 {
     uint32_t number;
     if (message->size < BODY_MIN || message->size > BODY_MAX) return UINT32_MAX;
@@ -164,7 +164,7 @@ static bool is_poisoned(const struct model *model)
     return false;
 }
 
-static int note(struct model *model, int err)
+int model_note(struct model *model, int err)
 {
     /* Nobody need have been told yet: when a segment is sealed in passing, for one. */
     if (err == LQ_EPOISONED || is_poisoned(model)) {
@@ -223,17 +223,17 @@ int model_open(struct model *model, const struct lqi_io *io, uint32_t flags, lq_
         model->queue_made = true;
         model->queues[model->queues[0] != NULL] = *queue_out;
     }
-    return note(model, err);
+    return model_note(model, err);
 }
 
 int model_close(struct model *model, lq_queue *queue)
 {
-    (void)note(model, LQ_OK);
+    (void)model_note(model, LQ_OK);
     for (size_t i = 0; i < MODEL_HANDLES; i++)
         if (model->queues[i] == queue) model->queues[i] = NULL;
     bool last = !model->queues[0] && !model->queues[1];
     int err = lq_close(queue);
-    if (err == LQ_EPOISONED) (void)note(model, err);
+    if (err == LQ_EPOISONED) (void)model_note(model, err);
     if (!last) return err;
     model->closes++;
     if (!err && !model->poisoned) all_durable(model);
@@ -250,7 +250,7 @@ int model_sync(struct model *model, lq_queue *queue)
 {
     int err = lq_sync(queue);
     if (!err) all_durable(model);
-    return note(model, err);
+    return model_note(model, err);
 }
 
 void model_interval_passed(struct model *model)
@@ -281,7 +281,7 @@ static int settle_put(struct model *model, uint32_t first, int err, uint64_t id,
         }
     }
     if (err == LQ_OK && model->options.sync == LQ_SYNC_ALWAYS && !deferred) log_durable(model, first + count);
-    return note(model, err);
+    return model_note(model, err);
 }
 
 /* The bytes live until the call has returned. */
@@ -366,7 +366,7 @@ int model_consumer_open(struct model *model, lq_queue *queue, uint32_t of, uint3
         model->members[member] = (struct model_member){
             .consumer = opened, .of = of, .saves_acks = flags & LQ_CONSUMER_SAVE_ACKS, .dispatches = flags & LQ_CONSUMER_DISPATCH};
     }
-    return note(model, err);
+    return model_note(model, err);
 }
 
 int model_keeper_make(struct model *model, lq_queue *queue)
@@ -375,9 +375,9 @@ int model_keeper_make(struct model *model, lq_queue *queue)
     lq_consumer_options options = {.size = sizeof options, .window = 64};
     if (!model->with_keeper || model->keeper_made) return LQ_OK;
     int err = lq_consumer_open(queue, MODEL_KEEPER, &options, &consumer);
-    if (err) return note(model, err);
+    if (err) return model_note(model, err);
     model->keeper_made = true;
-    return note(model, lq_consumer_close(consumer));
+    return model_note(model, lq_consumer_close(consumer));
 }
 
 int model_consumer_close(struct model *model, uint32_t member)
@@ -386,7 +386,7 @@ int model_consumer_close(struct model *model, uint32_t member)
     for (uint32_t i = model->held_count; i-- > 0;)
         if (model->held[i].member == member) model->held[i] = model->held[--model->held_count];
     model->members[member].consumer = NULL;
-    return note(model, lq_consumer_close(consumer));
+    return model_note(model, lq_consumer_close(consumer));
 }
 
 bool model_has_members(const struct model *model, uint32_t of)
@@ -406,7 +406,7 @@ int model_consumer_delete(struct model *model, lq_queue *queue, uint32_t of)
         consumer->existence = MODEL_NOT_THERE;
         forget_deliveries(model, of);
     }
-    return note(model, err);
+    return model_note(model, err);
 }
 
 /* ---- handing out -------------------------------------------------------- */
@@ -430,7 +430,7 @@ static void check_attempts(struct model *model, const struct model_delivery *to,
 /* The library has handed it out: whether it may, and what that means. The number, or UINT32_MAX. */
 static uint32_t handed_out(struct model *model, uint32_t member, const lq_message *message)
 {
-    uint32_t of = model->members[member].of, number = number_of(model, message);
+    uint32_t of = model->members[member].of, number = model_number_of(model, message);
     bool lost = model->consumers[of].loss == MODEL_POWER_LOST;
 
     if (number == UINT32_MAX) {
@@ -470,7 +470,7 @@ int model_poll(struct model *model, uint32_t member)
     if (model->held_count == MODEL_HELD) return LQ_EMPTY;
     int err = lq_poll(model->members[member].consumer, &message);
     if (!err) hold(model, member, &message);
-    return note(model, err);
+    return model_note(model, err);
 }
 
 int model_get_batch(struct model *model, uint32_t member, uint32_t most)
@@ -480,7 +480,7 @@ int model_get_batch(struct model *model, uint32_t member, uint32_t most)
     if (most > MODEL_BATCH || model->held_count + most > MODEL_HELD) return LQ_EMPTY;
     int err = lq_get_batch(model->members[member].consumer, messages, most, &count, 0);
     for (size_t i = 0; !err && i < count; i++) hold(model, member, &messages[i]);
-    return note(model, err);
+    return model_note(model, err);
 }
 
 bool model_handle(struct model *model, uint32_t member, const lq_message *message)
@@ -501,7 +501,7 @@ static int handle(void *context, int code, const lq_message *message)
     struct dispatch *dispatch = context;
     struct model *model = dispatch->model;
     if (code) {
-        (void)note(model, code);
+        (void)model_note(model, code);
         return LQ_SETTLE_ACK;
     }
     dispatch->number = handed_out(model, dispatch->member, message);
@@ -524,7 +524,7 @@ int model_dispatch(struct model *model, uint32_t member, uint32_t most)
         if (dispatching->saves_acks && model->options.sync == LQ_SYNC_ALWAYS) acks_durable(model, dispatching->of);
     }
     (void)lq_notify(dispatching->consumer, NULL, NULL);
-    return note(model, err);
+    return model_note(model, err);
 }
 
 /* ---- settling ----------------------------------------------------------- */
@@ -552,7 +552,7 @@ int model_ack(struct model *model, uint32_t held)
     acked(model, member, own.number, err);
     if (!err && member->saves_acks && model->options.sync == LQ_SYNC_ALWAYS) acks_durable(model, member->of);
     model->held[held] = model->held[--model->held_count];
-    return note(model, err);
+    return model_note(model, err);
 }
 
 int model_ack_all(struct model *model, uint32_t number)
@@ -571,7 +571,7 @@ int model_ack_all(struct model *model, uint32_t number)
     int err = lq_ack_batch(member->consumer, messages, count);
     for (uint32_t i = 0; i < count; i++) acked(model, member, numbers[i], err);
     if (!err && count > 0 && member->saves_acks && model->options.sync == LQ_SYNC_ALWAYS) acks_durable(model, member->of);
-    return note(model, err);
+    return model_note(model, err);
 }
 
 int model_release(struct model *model, uint32_t held)
@@ -584,110 +584,5 @@ int model_release(struct model *model, uint32_t held)
     if (err == LQ_ELEASE && !lease_may_be_over(model))
         model_wrong(model, "message %" PRIu32 " is held, but release says LQ_ELEASE", own.number);
     model->held[held] = model->held[--model->held_count];
-    return note(model, err);
-}
-
-/* ---- looking ------------------------------------------------------------ */
-
-static bool look_at(struct model *model, const lq_message *message, struct model_found *found, uint32_t *next)
-{
-    uint32_t number = number_of(model, message);
-    if (number == UINT32_MAX) return model_wrong(model, "id %" PRIu64 " has bytes that were never put", message->id);
-
-    const struct model_message *known = &model->messages[number];
-    if (number < *next) model_wrong(model, "message %" PRIu32 " stands behind message %" PRIu32, number, *next - 1);
-    if (found->last_id && message->id != found->last_id + 1 && !(model->vanished && message->id > found->last_id))
-        model_wrong(model, "id %" PRIu64 " follows id %" PRIu64, message->id, found->last_id);
-    if (known->fate == MODEL_REFUSED) model_wrong(model, "message %" PRIu32 " was refused or lost, and is there", number);
-    if (known->gone) model_wrong(model, "message %" PRIu32 " was deleted, and is there", number);
-    if (known->fate == MODEL_ACCEPTED && known->id != message->id)
-        model_wrong(model, "message %" PRIu32 " was given id %" PRIu64 ", and has %" PRIu64, number, known->id, message->id);
-    found->ids[number] = message->id;
-    if (!found->first_id) found->first_id = message->id;
-    found->last_id = message->id;
-    *next = number + 1;
-    return !model->why[0];
-}
-
-int model_read_log(struct model *model, lq_queue *queue, struct model_found *found)
-{
-    lq_reader *reader = NULL;
-    lq_message message;
-    uint32_t next = 0;
-
-    memset(found, 0, sizeof *found);
-    int err = lq_reader_open(queue, &reader);
-    while (!err) {
-        err = lq_reader_next(reader, &message);
-        if (err == LQ_ECORRUPT && model->vanished) err = LQ_OK;
-        else if (!err && !look_at(model, &message, found, &next)) break;
-    }
-    if (err == LQ_ECORRUPT) {
-        lq_finding finding = {.size = sizeof finding};
-        lq_reader_damage(reader, &finding);
-        model_wrong(model, "damage in %s at %" PRIu64 ": %s", finding.file, finding.offset, finding.text);
-    }
-    lq_reader_close(reader);
-    return err;
-}
-
-int model_read(struct model *model, lq_queue *queue)
-{
-    struct model_found found;
-    uint64_t behind = 0;
-    int err = model_read_log(model, queue, &found);
-    if (err != LQ_EMPTY || model->poisoned || model->vanished) return note(model, err);
-
-    for (uint32_t i = model->count; i-- > 0;) {
-        const struct model_message *message = &model->messages[i];
-        behind += model_bytes_of(message);
-        bool visible = message->fate == MODEL_ACCEPTED && (message->durable || model->options.sync != LQ_SYNC_ALWAYS);
-        if (visible && !found.ids[i] && !message->gone && !model_may_be_gone(model, message, behind))
-            model_wrong(model, "message %" PRIu32 ", id %" PRIu64 ", is not seen by a reader", i, message->id);
-    }
-    return note(model, LQ_OK);
-}
-
-static int count_consumer(void *context, int code, const lq_consumer_stats *stats)
-{
-    uint32_t *count = context;
-    (void)stats;
-    *count += code == LQ_OK;
-    return 0;
-}
-
-static int count_segment(void *context, const lq_segment *segment)
-{
-    uint32_t *count = context;
-    (void)segment;
-    ++*count;
-    return 0;
-}
-
-int model_stats(struct model *model, lq_queue *queue)
-{
-    lq_stats stats = {.size = sizeof stats};
-    lq_consumer_stats consumer_stats = {.size = sizeof consumer_stats};
-    uint32_t consumers = 0, segments = 0, made = model->keeper_made;
-    uint64_t last_id = 0;
-
-    int err = lq_get_stats(queue, &stats);
-    if (err) return note(model, err);
-    for (uint32_t i = 0; i < model->count; i++)
-        if (model->messages[i].fate == MODEL_ACCEPTED && !model->messages[i].gone) last_id = model->messages[i].id;
-    if (stats.last_id < last_id && !model->poisoned)
-        model_wrong(model, "the last id is %" PRIu64 ", lq_get_stats() says %" PRIu64, last_id, stats.last_id);
-
-    err = lq_each_consumer(queue, count_consumer, &consumers);
-    for (size_t i = 0; i < MODEL_CONSUMERS; i++) made += model->consumers[i].existence == MODEL_THERE;
-    if (!err && consumers < made)
-        model_wrong(model, "%" PRIu32 " consumers were made, lq_each_consumer() tells of %" PRIu32, made, consumers);
-    if (!err) err = lq_each_segment(queue, count_segment, &segments);
-    if (!err && made > model->keeper_made) {
-        uint32_t of = model->consumers[0].existence != MODEL_THERE;
-        err = lq_get_consumer_stats(queue, model_names[of], &consumer_stats);
-        if (!err && consumer_stats.floor > consumer_stats.delivered)
-            model_wrong(model, "consumer %s: floor %" PRIu64 ", delivered %" PRIu64, model_names[of], consumer_stats.floor, consumer_stats.delivered);
-    }
-    return note(model, err);
+    return model_note(model, err);
 }

@@ -1,5 +1,5 @@
 /* What a queue must, may and must not hold: an account kept in memory beside a script of calls, and the
- * comparison with what a queue, opened again, has to tell (model_check.c).
+ * comparison with what a queue, in use (model_look.c) or opened again (model_check.c), has to tell.
  *
  * For scripts of one thread. It may have two handles on the queue at once (two "processes", for all the library knows),
  * up to three members of two consumers that settle ("c" and "d"), and a third consumer that only looks on, if wanted, so
@@ -133,7 +133,7 @@ enum model_check_flags {
 };
 bool model_check(struct model *model, const struct lqi_io *io, enum model_loss loss, unsigned flags);
 
-/* ---- for model_check.c -------------------------------------------------- */
+/* ---- between model.c, model_look.c and model_check.c -------------------- */
 
 #define MODEL_PATH "queue"
 #define MODEL_KEEPER "keep"
@@ -141,6 +141,11 @@ extern const char *const model_names[MODEL_CONSUMERS];
 
 bool model_wrong(struct model *model, const char *format, ...) __attribute__((format(printf, 2, 3))); /* false */
 bool model_failed(struct model *model, const char *doing, int err);                                   /* false */
+
+/* Which message this is, or UINT32_MAX when it is nothing that was put. */
+uint32_t model_number_of(const struct model *model, const lq_message *message);
+/* Notes what the code means for the account, and passes it on. */
+int model_note(struct model *model, int err);
 
 /* What a reader found. */
 struct model_found {
