@@ -208,12 +208,11 @@ int lqi_segment_open(struct lqi_segment *segment, const struct lqi_io *io, int l
                        segment->file_size);
         goto done;
     }
-    /* Sparse, it costs nothing to make, and all the time there is to read. */
-    if (segment->file_size > LQI_SEGMENT_FILE_MAX) {
-        err = lqi_fail(LQ_ECORRUPT, "%s at byte %" PRIu64 ": the file goes on, no segment is so long", shown, LQI_SEGMENT_FILE_MAX);
-        goto done;
-    }
     err = read_end(segment);
+    /* Sparse, it costs nothing to make, and all the time there is to read. Sealed, its records tell where they end: what
+     * repair puts in the place of many missing segments may be as long as all of them. */
+    if (!err && !segment->sealed && segment->file_size > LQI_SEGMENT_FILE_MAX)
+        err = lqi_fail(LQ_ECORRUPT, "%s at byte %" PRIu64 ": the file goes on, no segment is so long", shown, LQI_SEGMENT_FILE_MAX);
 
 done:
     if (err) lqi_segment_close(segment);
