@@ -229,7 +229,10 @@ torture: all $(call PICK,$(call PROGRAMS,$(filter tests/sweep_% tests/stress_%,$
 	@$(if $(FUZZED),$(MAKE) --no-print-directory VARIANT=fuzz $(FUZZED))
 	@$(TEST_ENV) tests/support/run_torture $(HOURS) $(JOBS) $(filter $(BUILD)/tests/%,$^) $(FUZZED)
 
-.PHONY: model
+.PHONY: model prove
+prove: ## CBMC on the proofs of tests/proof: decoders on all inputs, planted errors
+	@prove -v -j$(JOBS) --exec tests/proof/run $(call PICK,$(wildcard tests/proof/proof_*.c))
+
 model: ## spin on the models of tests/model: death in front of every store, planted errors
 	@prove -v -j$(JOBS) --exec tests/model/run $(call PICK,$(wildcard tests/model/*.pml))
 

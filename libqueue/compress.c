@@ -6,6 +6,8 @@
 #include "bytes.h"
 #include "error.h"
 
+_Static_assert(LQI_PACK_HEADER == sizeof(uint32_t), "the header that compress.h describes");
+
 /* Deflate's best: 258 bytes for a match of 2 bits. */
 #define RATIO_MAX 1032u
 

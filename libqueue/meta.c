@@ -14,6 +14,11 @@
 #define SLOTS_AT 1024u
 #define SLOT_SIZE 512u
 
+/* The bytes that meta.h describes, field by field. */
+_Static_assert(2 * COPY_SIZE == SLOTS_AT && SLOTS_AT + 2 * SLOT_SIZE == LQI_META_SIZE, "two copies, two slots");
+_Static_assert(COPY_SIZE == LQI_STAMP_HEAD + 8 + 4 * 4 + 5 * 8 + 2 * 4 + 392 + 8, "fixed part of meta");
+_Static_assert(SLOT_SIZE == 5 * 8 + 464 + 8, "trim slot");
+
 static const struct lqi_stamp stamp = {"LQmeta\r\n", LQI_META_VERSION, COPY_SIZE};
 
 /* ---- options ----------------------------------------------------------- */

@@ -18,6 +18,14 @@
 #define WORDS LQI_POSITION_BLOCK_WORDS
 #define BATCH 16u /* blocks read or written in one call */
 
+/* The bytes that position.h describes, field by field. */
+_Static_assert(COPY_SIZE == LQI_STAMP_HEAD + 4 + 4 + 8 + (LQ_NAME_MAX + 4) + 344 + 8, "fixed part of an offset file");
+_Static_assert(2 * COPY_SIZE <= LQI_POSITION_ENTRIES_AT, "the entries stand behind both copies");
+_Static_assert(LQI_POSITION_ENTRIES_AT + LQI_POSITION_ENTRIES * LQI_POSITION_ENTRY == LQI_POSITION_BLOCKS_AT, "and the blocks behind them");
+_Static_assert(LQI_POSITION_ENTRY == 8 * 8, "commit entry");
+_Static_assert(LQI_POSITION_BLOCK == 3 * 8 + 4 * LQI_POSITION_BLOCK_WORDS, "block of words");
+_Static_assert(LQ_NAME_MAX + sizeof ".pos" <= LQI_POSITION_NAME_SIZE, "name of an offset file");
+
 static const struct lqi_stamp stamp = {"LQpos\r\n\0", LQI_POSITION_VERSION, COPY_SIZE};
 
 /* ---- names ------------------------------------------------------------- */

@@ -12,6 +12,12 @@
 #include "checksum.h"
 #include "error.h"
 
+/* The bytes that record.h describes, field by field. */
+_Static_assert(LQI_RECORD_HEADER == 4 + 4 + 2 + 1 + 1 + 4 + 8 + 8 + 8, "header of a record");
+_Static_assert(LQI_RECORD_HEADER % 8 == 0 && LQI_MESSAGE_ENTRY == 4 + 2 + 2, "what follows a header is aligned as it is");
+_Static_assert(LQ_KEY_MAX <= UINT16_MAX && LQ_BATCH_MAX <= UINT16_MAX, "sizes of keys and counts have 16 bits");
+_Static_assert(LQI_MESSAGE_MAX + (uint64_t)LQ_BATCH_MAX * LQI_MESSAGE_ENTRY <= LQI_PAYLOAD_MAX, "a payload holds the largest batch");
+
 #define NO_IDEA UINT32_MAX /* of `back` */
 #define KNOWN_FLAGS (LQI_RECORD_LONE | LQI_RECORD_PACKED)
 

@@ -14,6 +14,14 @@
 #define NAME_DIGITS 20
 
 static const struct lqi_stamp stamp = {"LQseg\r\n\0", LQI_SEGMENT_VERSION, LQI_SEGMENT_HEADER_COPY};
+/* The bytes that segment.h describes, field by field. */
+_Static_assert(LQI_SEGMENT_HEADER == 2 * LQI_SEGMENT_HEADER_COPY, "two copies of the header");
+_Static_assert(LQI_SEGMENT_HEADER_COPY == LQI_STAMP_HEAD + 5 * 8 + 40 + 8, "header of a segment");
+_Static_assert(LQI_SEGMENT_TRAILER == 8 + 4 + 4 + 6 * 8 + 56 + 8, "trailer of a segment");
+_Static_assert(LQI_INDEX_ENTRY == 3 * 8 && sizeof(struct lqi_index_entry) == LQI_INDEX_ENTRY, "entry of an index");
+_Static_assert(LQI_SEGMENT_HEADER % 8 == 0, "records are aligned in the file as on the line");
+_Static_assert(NAME_DIGITS + sizeof ".seg" <= LQI_SEGMENT_NAME_SIZE, "name of a segment");
+
 static const char end_magic[8] = "LQend\r\n";
 
 /* ---- names ------------------------------------------------------------- */

@@ -44,7 +44,7 @@ struct lqi_tail {
     int64_t time_us;   /* of the last record: time never goes back */
     uint64_t records;  /* appended by this population */
     uint64_t span;     /* number of the span that `end` lies in */
-    uint32_t index_count;
+    uint32_t index_count, unused;
     uint64_t indexed;  /* position of the last index entry */
     uint64_t mark;     /* end of the last record, if that is a mark of all before it; else 0 */
     uint64_t direct;   /* end of the last record that went to its file directly: the ring starts there */

@@ -5,6 +5,8 @@
 #include "checksum.h"
 #include "error.h"
 
+_Static_assert(LQI_STAMP_HEAD == 8 + 2 + 6 + 4 + 4 + 16, "the head that stamp.h describes");
+
 void lqi_stamp_begin(uint8_t *bytes, const struct lqi_stamp *stamp, const uint8_t uuid[16])
 {
     memset(bytes, 0, stamp->size);
@@ -43,11 +45,12 @@ static struct reason examine(const uint8_t *copy, const struct lqi_stamp *stamp,
 int lqi_stamp_find(const uint8_t *bytes, size_t size, const struct lqi_stamp *stamp, const uint8_t *uuid,
                    const char *name, const uint8_t **copy_out, int64_t *damaged_out)
 {
-    const uint8_t *second = bytes + stamp->size;
+    const uint8_t *second;
     struct reason a, b;
 
     if (size < 2 * (size_t)stamp->size)
         return lqi_fail(LQ_ECORRUPT, "%s at byte %zu: the file ends inside its header", name, size);
+    second = bytes + stamp->size; /* not before: there may be no such place */
 
     a = examine(bytes, stamp, uuid);
     if (a.code == LQ_OK) {
