@@ -22,7 +22,7 @@
  *   none of the directory, for a new segment  power_cut within ten cuts, on ext4 and xfs; crash_images in one run of three,
  *                                             on ext4 only
  *   none of a consumer's saved position       power_cut, at the first cut
- *   no space for a segment, and going on      full_disk, on each file system but btrfs at times
+ *   no space for a segment, and going on      full_disk, on ext4, xfs and tmpfs
  *
  * NOTHING STAYS BEHIND, however a program ends. Images are anonymous memory; the mounts are in a mount
  * name space of this process, that goes with its last process; a loop device detaches itself when
