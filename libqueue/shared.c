@@ -12,7 +12,7 @@
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "atomics are nothing but their value");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "and need no lock, which would not be shared");
 _Static_assert(offsetof(struct lqi_shared, identity) == 0 && sizeof(struct lqi_identity) == 72, "what every version finds first");
-_Static_assert(sizeof(struct lqi_tail) == 9 * 8, "a tail is copied word by word");
+_Static_assert(sizeof(struct lqi_tail) == 72, "a tail is copied word by word");
 _Static_assert(sizeof(struct lqi_slot) == 16 && sizeof(struct lqi_member_slot) == 16, "slots have no gaps");
 _Static_assert(offsetof(struct lqi_region, slots) == LQI_MEMBERS_MAX * sizeof(struct lqi_member_slot), "slots stand behind the members");
 _Static_assert(LQI_ATTEMPTS_MAX < 1u << 14 && LQI_ATTEMPTS_MAX <= LQI_WORD_ATTEMPTS, "attempts fit into a slot and into a word");
