@@ -822,7 +822,7 @@ static void a_stopped_process_blocks_no_reader_and_others_for_no_longer_than_the
         /* Whoever it is. Mostly for a moment, so that many places are met. */
         stop_for(below(CAST), round % 8 == 7 ? LONG_STOP_US : 50000);
     }
-    for (size_t i = 0; i < CAST; i++) child_kill(play.pids[i]);
+    kill_all();
     child_kill(play.canary);
     end();
 }
