@@ -577,7 +577,9 @@ typedef struct lq_repair_result {
  *
  * LQ_EBUSY while anybody has the queue open for writing. LQ_ENOTFOUND LQ_ENOTQUEUE LQ_EVERSION LQ_EACCESS LQ_EREADONLY LQ_ENOSPC;
  * LQ_EUNSUPPORTED where the file system cannot swap names; LQ_ECORRUPT when files contradict each other in a way that
- * damage does not explain. What was done before a failure stays done. */
+ * damage does not explain, or when more than 1 TiB of the log is missing: no segment is touched then. At the end all is
+ * verified, as by lq_verify(): if anything is left that cannot be mended, that is LQ_ECORRUPT too, and the text of the error
+ * says what (a dry run does not know it). What was done before a failure stays done. */
 typedef void lq_repair_callback(void *context, const lq_repair_step *step);
 LQ_API int lq_repair(const char *path, unsigned flags, lq_repair_callback *each, void *context,
                      lq_repair_result *result_out);

@@ -11,6 +11,9 @@
 #include "scan.h"
 
 #define HOLE_SPAN_MAX ((uint64_t)1 << 30) /* of one record */
+/* Of which there may be no file and which holes fill, in the whole log: 256 segments of the largest size. Each record of a hole
+ * takes a block of the disk, thus all of them a few MiB. */
+#define MISSING_MAX (256 * LQI_SEGMENT_FILE_MAX)
 #define NOWHERE UINT64_MAX
 
 /* A file in log/ that has a segment's name. */
@@ -184,8 +187,8 @@ static void note_bad(struct plan *plan, const struct lqi_scan *scan, struct bad 
     bad->next_id = scan->next_id;
 }
 
-/* Finds what is bad in the segment up to `limit`; the ids before `end_id` were in it. */
-static int walk(struct plan *plan, const struct piece *piece, uint64_t limit, uint64_t end_id)
+/* Finds what is bad in the segment up to `limit`; the ids before `end_id` were in it, and none from `id_max` on. */
+static int walk(struct plan *plan, const struct piece *piece, uint64_t limit, uint64_t end_id, uint64_t id_max)
 {
     uint64_t in_file = piece->head.position + ((piece->file_size - LQI_SEGMENT_HEADER) & ~(uint64_t)7);
     uint64_t walk_limit = lqi_min64(limit, in_file), id = piece->head.first_id;
@@ -214,6 +217,7 @@ static int walk(struct plan *plan, const struct piece *piece, uint64_t limit, ui
         if (!plan->mending.text[0]) snprintf(plan->mending.text, sizeof plan->mending.text, "its end is missing");
     }
     if (bad.from != NOWHERE) return close_bad(&plan->mending, &bad, limit, end_id);
+    plan->mending.next_id = lqi_max64(end_id, lqi_min64(id, id_max)); /* records know better than a trailer */
     return LQ_OK;
 }
 
@@ -224,7 +228,7 @@ static void end_of(const struct plan *plan, const struct piece *piece, const str
 
     if (piece->sealed && (next || !found->torn_bytes)) {
         *limit = piece->end.end;
-        *end_id = piece->end.next_id;
+        *end_id = next ? lqi_min64(piece->end.next_id, next->id) : piece->end.next_id; /* a trailer proves no id of another's */
     } else {
         *limit = next ? next->head.position : found->end;
         *end_id = next ? next->id : found->next_id;
@@ -241,9 +245,7 @@ static int mend_segment(struct plan *plan, const struct piece *piece, const stru
     end_of(plan, piece, next, &mending->end, &mending->next_id);
     mending->sealed = next || (piece->sealed && !torn);
     if (torn) snprintf(mending->text, sizeof mending->text, "a torn tail of %" PRIu64 " bytes, never promised to anybody", plan->found->torn_bytes);
-    if (mending->end < piece->head.position)
-        return lqi_fail(LQ_ECORRUPT, "log/%s begins behind the segment that follows it: this cannot be mended", mending->name);
-    int err = walk(plan, piece, mending->end, mending->next_id);
+    int err = walk(plan, piece, mending->end, mending->next_id, next ? next->id : mending->next_id);
     if (err) return err;
     plan->position = mending->end;
     plan->id = mending->next_id;
@@ -274,6 +276,8 @@ static int fill_gap(struct plan *plan, uint64_t to, uint64_t next_id, int64_t cr
     struct lqi_mending *mending = &plan->mending;
     struct bad bad = {plan->position, plan->id, next_id};
 
+    /* No file may be so long, and between segments the line may jump: the ids are what counts. */
+    if (to > plan->position && to - plan->position > HOLE_SPAN_MAX) bad.from = head.position = head.durable = to - LQI_RECORD_HEADER;
     int error = plan->log->io->random(plan->log->io, &head.salt, sizeof head.salt);
     if (error) return lqi_fail_errno(error, "random number for", "a segment", -1);
     memcpy(head.uuid, plan->log->uuid, sizeof head.uuid);
@@ -306,32 +310,72 @@ static void start_at(struct plan *plan, const struct lqi_trim *trim, size_t firs
 
     plan->position = plan->found->first_position;
     plan->id = plan->found->first_id;
-    if (oldest && (!trim->sequence || oldest->id < plan->id)) {
+    if (oldest && (!trim->sequence || oldest->id <= plan->id)) {
         plan->position = oldest->head.position;
         plan->id = oldest->id;
     }
 }
 
-static int check_fits(const struct plan *plan, const struct piece *piece)
+static int check_fits(uint64_t position, uint64_t id, const struct piece *piece, uint64_t end)
 {
-    if (piece->id >= plan->id && piece->head.position >= plan->position) return LQ_OK;
+    if (end < piece->head.position)
+        return lqi_fail(LQ_ECORRUPT, "log/%020" PRIu64 ".seg begins behind the segment that follows it: this cannot be mended", piece->id);
+    if (piece->id >= id && piece->head.position >= position) return LQ_OK;
     return lqi_fail(LQ_ECORRUPT, "log/%020" PRIu64 ".seg does not fit behind the segment before it: it is not known which of them is wrong",
                     piece->id);
 }
 
-static int mend_pieces(struct plan *plan, size_t first)
+static bool ends_before_found(const struct plan *plan, uint64_t position, uint64_t id)
 {
+    return plan->found->given_up && (plan->found->end > position || plan->found->next_id > id);
+}
+
+static int add_missing(uint64_t *missing, uint64_t from, uint64_t to, const char *where, const char *file)
+{
+    uint64_t span = to > from ? to - from : 0;
+    if (span <= MISSING_MAX - *missing) {
+        *missing += span;
+        return LQ_OK;
+    }
+    return lqi_fail(LQ_ECORRUPT, "%s: %" PRIu64 " bytes of the log are missing %s it, as no damage makes it: a position in it, in meta or in an"
+                    " offset file is wrong", file, span, where);
+}
+
+/* All numbers verify, and somebody may have made them up. Before the first file is touched: do the segments fit behind each
+ * other, as mend_pieces() will put them, and is what lies between them no more than can have been lost? */
+static int check_numbers(const struct plan *plan, size_t first)
+{
+    uint64_t position = plan->position, id = plan->id, end, end_id, missing = 0;
+    char file[LQI_SEGMENT_NAME_SIZE + 4] = "log";
+
     for (size_t i = first; i < plan->count; i++) {
         const struct piece *piece = &plan->pieces[i];
         if (!piece->readable) continue;
-        int err = check_fits(plan, piece);
-        if (!err && piece->id > plan->id) err = fill_gap(plan, piece->head.position, piece->id, piece->head.created_us, false);
-        if (!err) err = mend_segment(plan, piece, readable_after(plan, i));
+        snprintf(file, sizeof file, "log/%020" PRIu64 ".seg", piece->id);
+        end_of(plan, piece, readable_after(plan, i), &end, &end_id);
+        int err = check_fits(position, id, piece, end);
+        if (!err && piece->id > id) err = add_missing(&missing, position, piece->head.position, "before", file);
+        if (!err && end - piece->head.position > LQI_SEGMENT_FILE_MAX - LQI_SEGMENT_HEADER) missing = MISSING_MAX; /* no file may be so long */
+        if (!err) err = add_missing(&missing, piece->head.position + piece->file_size, end, "behind", file);
         if (err) return err;
+        position = end;
+        id = end_id;
     }
-    const struct lqi_found *found = plan->found;
-    if (!found->given_up || (found->end <= plan->position && found->next_id <= plan->id)) return LQ_OK;
-    return fill_gap(plan, found->end, lqi_max64(found->next_id, plan->id), found->time_us, true);
+    return ends_before_found(plan, position, id) ? add_missing(&missing, position, plan->found->end, "behind", file) : LQ_OK;
+}
+
+static int mend_pieces(struct plan *plan, size_t first)
+{
+    int err = check_numbers(plan, first);
+
+    for (size_t i = first; i < plan->count && !err; i++) {
+        const struct piece *piece = &plan->pieces[i];
+        if (!piece->readable) continue;
+        if (piece->id > plan->id) err = fill_gap(plan, piece->head.position, piece->id, piece->head.created_us, false);
+        if (!err) err = mend_segment(plan, piece, readable_after(plan, i));
+    }
+    if (err || !ends_before_found(plan, plan->position, plan->id)) return err;
+    return fill_gap(plan, plan->found->end, lqi_max64(plan->found->next_id, plan->id), plan->found->time_us, true);
 }
 
 /* ---- the whole log ------------------------------------------------------- */
