@@ -584,8 +584,9 @@ static void promise_end(lq_queue *queue)
         trim.position = atomic_load(&state->first_position);
         if (!trim.first_id || trim.position % 8) return;
     }
-    trim.synced = synced;
-    trim.next_id = next_id;
+    trim.synced = lqi_max64(trim.synced, synced);
+    trim.next_id = lqi_max64(trim.next_id, next_id);
+    if (trim.next_id < trim.first_id || trim.synced < trim.position) return; /* nor may it be believed before that */
     (void)lqi_trim_store(&queue->meta_file, queue->meta.uuid, &trim);
 }
 

@@ -1,5 +1,6 @@
 /* lq_verify: every byte that means something is read and checked, none is changed.
  * Works on a queue in use: what is looked at may move meanwhile, so a finding in what is still being written is looked at twice. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -301,6 +302,17 @@ static int verify_queue(struct verify *verify, lq_queue *queue)
     return err;
 }
 
+/* What keeps the queue from being opened at all: its log is missing as a whole, or meta is beyond reading. */
+static const char *what_keeps_shut(const struct lqi_io *io, const char *path)
+{
+    int dir = -1, log_dir = -1;
+    int error = io->dir_open(io, -1, path, &dir);
+    if (!error) error = io->dir_open(io, dir, "log", &log_dir);
+    io->close(io, log_dir);
+    io->close(io, dir);
+    return error == ENOENT ? "log" : LQI_META_NAME;
+}
+
 int lqi_verify_io(const struct lqi_io *io, const char *path, unsigned flags, lq_finding_callback *each, void *context,
                   lq_verify_result *result_out)
 {
@@ -313,8 +325,7 @@ int lqi_verify_io(const struct lqi_io *io, const char *path, unsigned flags, lq_
         return lqi_fail(LQ_EINVAL, "lq_verify: set `size` of the result before the call");
     int err = lqi_open_io(io, path, &options, &queue);
     if (err == LQ_ECORRUPT) {
-        bool log = strstr(lq_error_text(), "directory 'log'") != NULL;
-        find(&verify, err, log ? "log" : LQI_META_NAME, 0, 0, 0, lq_error_text());
+        find(&verify, err, what_keeps_shut(io, path), 0, 0, 0, lq_error_text());
     } else if (err) {
         return err;
     } else {
