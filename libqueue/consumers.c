@@ -157,12 +157,13 @@ static void ignore_word(void *context, uint64_t id, uint32_t word)
 }
 
 /* Which sides are the newest is asked of the file, and true once it is synced. */
-static int settle_sides(struct lqi_position *position, struct lqi_consumer_slot *consumer, struct lqi_region *region)
+static int settle_sides(struct lqi_position *position, struct lqi_shared_map *old, struct lqi_consumer_slot *consumer,
+                        struct lqi_region *region)
 {
     struct lqi_position_sides sides = {lqi_region_sides(region, consumer->window), 0};
     memset(sides.side, 0, position->block_count * sizeof *sides.side);
     consumer->epoch = position->newest.sequence;
-    int err = lqi_file_sync(&position->file);
+    int err = lqi_shared_sync(old, &position->file);
     return err ? err : lqi_position_load(position, ignore_word, NULL, &sides, NULL);
 }
 
@@ -183,9 +184,9 @@ static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], 
         /* Who died in the middle of a save may have left blocks for the next one. */
         consumer->sequence = position.newest.sequence + 1;
         consumer->incarnation = position.newest.incarnation;
-        err = settle_sides(&position, consumer, region);
+        err = settle_sides(&position, old, consumer, region);
         if (!err) err = save_as(consumer, region, &position, position.newest.durable, position.newest.durable_id, io->wall_us(io));
-        if (!err) err = lqi_file_sync(&position.file);
+        if (!err) err = lqi_shared_sync(old, &position.file);
     }
     lqi_region_unmap(old, region, consumer->window);
     lqi_position_close(&position);
@@ -227,7 +228,8 @@ static void count_settled(void *context, uint64_t id, uint32_t word)
 }
 
 /* A consumer ahead of the log's end would never receive again once the ids are given anew. */
-static int clamp(struct lqi_consumer_slot *consumer, struct lqi_position *position, uint64_t last_id, uint64_t first_id)
+static int clamp(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer, struct lqi_position *position, uint64_t last_id,
+                 uint64_t first_id)
 {
     uint64_t floor = position->newest.floor, delivered = position->newest.delivered;
     bool ahead = delivered > last_id;
@@ -243,7 +245,7 @@ static int clamp(struct lqi_consumer_slot *consumer, struct lqi_position *positi
     atomic_store(&consumer->next_position, LQI_POSITION_UNKNOWN);
     int err = save_as(consumer, NULL, position, position->newest.durable, position->newest.durable_id,
                       position->newest.time_us);
-    return err ? err : lqi_file_sync(&position->file);
+    return err ? err : lqi_shared_sync(map, &position->file);
 }
 
 static int load_one(const struct lqi_consumers *consumers, const char *name, struct lqi_consumer_slot *consumer)
@@ -271,9 +273,9 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     atomic_store(&consumer->next_position, LQI_POSITION_UNKNOWN);
     consumer->epoch = position.newest.sequence;
     /* What is there may be in the page cache only, and is about to be built on. */
-    err = lqi_file_sync(&position.file);
+    err = lqi_shared_sync(consumers->map, &position.file);
     if (!err) err = lqi_log_tail(consumers->log, &tail);
-    if (!err) err = clamp(consumer, &position, tail.next_id - 1, atomic_load(&state->first_id));
+    if (!err) err = clamp(consumers->map, consumer, &position, tail.next_id - 1, atomic_load(&state->first_id));
     if (!err) err = lqi_position_load(&position, count_settled, &settled, NULL, NULL);
     atomic_store(&consumer->returned, lqi_delivered(consumer) - lqi_floor(consumer) - settled);
     lqi_position_close(&position);

@@ -379,7 +379,7 @@ static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_
     err = attach_old(queue, &old);
     if (!err) err = find_promise(queue, &old, &promise);
     if (!err) err = lqi_recover_log(&queue->log, &trim, &promise, old.head ? &old : NULL, found, messages_out);
-    if (!err && old.head && atomic_load(&old.head->poisoned))
+    if (!err && old.head && lqi_sync_doubtful(old.head))
         err = lqi_consumers_replace(queue->io, queue->consumers_dir, queue->meta.options.mode);
     if (!err && old.head)
         err = lqi_consumers_rescue(queue->io, queue->consumers_dir, queue->meta.uuid, &old, found->next_id);
@@ -401,7 +401,10 @@ static int set_up_shared(lq_queue *queue)
     atomic_store(&queue->map.head->recovered_bytes, found.torn_bytes);
     atomic_store(&queue->map.head->recovered_messages, messages);
     atomic_store(&queue->map.head->damage, found.damage);
-    return lqi_consumers_load(&queue->consumers);
+    err = lqi_consumers_load(&queue->consumers);
+    /* What could not be made durable must be known to the next opener: we are his dead. */
+    if (atomic_load(&queue->map.head->poisoned)) atomic_store(&queue->map.head->identity.ready, 1);
+    return err;
 }
 
 static int join_shared(lq_queue *queue)

@@ -355,21 +355,21 @@ static int open_last(const struct lqi_log *log, const struct lqi_found *found, s
 }
 
 /* Cuts what is behind the end, and makes durable what is before it: what was read may be in the page cache only. */
-static int settle_last(const struct lqi_log *log, const struct lqi_found *found)
+static int settle_last(const struct lqi_log *log, const struct lqi_found *found, struct lqi_shared_map *old)
 {
     struct lqi_segment segment;
     if (!found->any_segment) return LQ_OK;
     int err = open_last(log, found, &segment);
     if (err) return err;
     if (found->usable && found->torn_bytes) err = lqi_file_truncate(&segment.file, lqi_segment_offset(&segment.head, found->end));
-    if (!err) err = lqi_file_sync(&segment.file);
+    if (!err) err = lqi_shared_sync(old, &segment.file);
     lqi_segment_close(&segment);
     return err;
 }
 
-/* After a failed sync the kernel may call pages clean that never reached the disk. Written again, they are dirty
- * again, and the next sync means what it says. Whether one has failed nobody may have lived to tell. Of a segment that was being
- * sealed, the footer too; before damage at the end, what is good. */
+/* Where no sync is known to have failed. The kernel may have failed to write on its own account, told nobody who lives, and call
+ * the pages clean: written again, they are dirty again. A precaution, and no cure (see publish.h). Of a segment that
+ * was being sealed, the footer too; before damage at the end, what is good. */
 static int write_again(const struct lqi_log *log, const struct lqi_found *found, uint64_t from)
 {
     struct lqi_segment segment;
@@ -404,7 +404,7 @@ static int replace_last(const struct lqi_log *log, const struct lqi_found *found
 
 static int settle_doubt(const struct lqi_log *log, const struct lqi_found *found, const struct lqi_shared *old)
 {
-    return atomic_load(&old->poisoned) ? replace_last(log, found) : write_again(log, found, atomic_load(&old->log.synced));
+    return lqi_sync_doubtful(old) ? replace_last(log, found) : write_again(log, found, atomic_load(&old->log.synced));
 }
 
 /* ---- what the dead left in the ring ------------------------------------- */
@@ -513,7 +513,8 @@ static int open_for_leftover(const struct lqi_log *log, struct leftover *left, c
 }
 
 /* The bytes of one span, at their places in its file. */
-static int write_leftover(const struct lqi_log *log, struct leftover *left, const struct lqi_span *span, uint64_t from, uint64_t to)
+static int write_leftover(const struct lqi_log *log, struct lqi_shared_map *old, struct leftover *left, const struct lqi_span *span,
+                          uint64_t from, uint64_t to)
 {
     struct lqi_segment segment;
     if (from >= to) return LQ_OK;
@@ -523,13 +524,13 @@ static int write_leftover(const struct lqi_log *log, struct leftover *left, cons
     if (err) return err;
     if (!segment.sealed && segment.head.salt == span->salt && segment.head.position <= from) {
         err = lqi_file_write(&segment.file, lqi_segment_offset(&segment.head, from), lqi_ring_at(&left->ring, from), to - from);
-        if (!err) err = lqi_file_sync(&segment.file);
+        if (!err) err = lqi_shared_sync(old, &segment.file);
     }
     lqi_segment_close(&segment);
     return err;
 }
 
-static int seal_found(const struct lqi_log *log, struct lqi_found *found)
+static int seal_found(const struct lqi_log *log, struct lqi_shared_map *old, struct lqi_found *found)
 {
     struct lqi_segment_end end = {
         .end = found->end, .next_id = found->next_id, .salt = found->last.salt, .first_time_us = found->first_time_us,
@@ -546,7 +547,7 @@ static int seal_found(const struct lqi_log *log, struct lqi_found *found)
         uint64_t offset = lqi_segment_offset(&segment.head, end.end);
         err = lqi_file_write(&segment.file, offset, bytes, size);
         if (!err) err = lqi_file_truncate(&segment.file, offset + size);
-        if (!err) err = lqi_file_sync(&segment.file);
+        if (!err) err = lqi_shared_sync(old, &segment.file);
         lqi_segment_close(&segment);
     }
     free(bytes);
@@ -562,12 +563,12 @@ static int recover_ring(struct lqi_log *log, const struct lqi_trim *trim, const 
     struct lqi_promise kept = {lqi_max64(promise->position, left.to), lqi_max64(promise->next_id, left.next_id), 0};
 
     uint64_t border = left.spans[1] ? left.spans[1]->position : UINT64_MAX;
-    int err = write_leftover(log, &left, left.spans[0], left.from, lqi_min64(left.to, border));
+    int err = write_leftover(log, old, &left, left.spans[0], left.from, lqi_min64(left.to, border));
     if (!err && left.to > border) {
         struct lqi_promise before = {lqi_max64(promise->position, lqi_min64(left.to, border)), promise->next_id, 0};
         err = lqi_find_end(log, trim, &before, found);
-        if (!err && found->usable && found->any_segment && found->last.salt == left.spans[0]->salt) err = seal_found(log, found);
-        if (!err) err = write_leftover(log, &left, left.spans[1], lqi_max64(left.from, border), left.to);
+        if (!err && found->usable && found->any_segment && found->last.salt == left.spans[0]->salt) err = seal_found(log, old, found);
+        if (!err) err = write_leftover(log, old, &left, left.spans[1], lqi_max64(left.from, border), left.to);
     }
     if (!err) err = lqi_find_end(log, trim, &kept, found);
     *messages_out = left.messages;
@@ -585,7 +586,7 @@ int lqi_recover_log(struct lqi_log *log, const struct lqi_trim *trim, const stru
     int err = sweep_trimmed(log, trim);
     if (!err) err = lqi_find_end(log, trim, promise, found);
     if (!err && old) err = settle_doubt(log, found, old->head);
-    if (!err) err = settle_last(log, found);
+    if (!err) err = settle_last(log, found, old);
     uint64_t torn = err ? 0 : found->torn_bytes;
     if (!err && old) err = recover_ring(log, trim, promise, old, found, messages_out);
     /* Behind what the dead had committed, and all of which is there now, lies what they were in the middle of writing: a

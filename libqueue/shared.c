@@ -46,6 +46,18 @@ void lqi_shared_detach(struct lqi_shared_map *map)
     lqi_file_close(&map->file);
 }
 
+int lqi_shared_sync(struct lqi_shared_map *map, const struct lqi_file *file)
+{
+    int err = lqi_file_sync(file);
+    if (err && map) atomic_store(&map->head->poisoned, 1);
+    return err;
+}
+
+bool lqi_sync_doubtful(const struct lqi_shared *head)
+{
+    return atomic_load(&head->poisoned) || atomic_load(&head->log.lead_in_doubt) || atomic_load(&head->log.roll_in_doubt);
+}
+
 void lqi_shared_ring(const struct lqi_shared_map *map, struct lqi_ring *ring_out)
 {
     ring_out->state = &map->head->log.ring;

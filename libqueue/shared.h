@@ -213,6 +213,13 @@ int lqi_shared_create(struct lqi_shared_map *map, const struct lqi_io *io, int d
                       uint64_t ring_size, uint32_t mode);
 void lqi_shared_detach(struct lqi_shared_map *map);
 
+/* Syncs a file of the queue while nobody lives who could be told of a failure: that is noted in `map`, the memory of the dead
+ * or a new one, for whoever opens next; what the sync was for may be in the page cache only. `map` may be NULL. */
+int lqi_shared_sync(struct lqi_shared_map *map, const struct lqi_file *file);
+
+/* Has a sync failed in that population, or may one have, and who was told has died before he could say so? */
+bool lqi_sync_doubtful(const struct lqi_shared *head);
+
 void lqi_shared_ring(const struct lqi_shared_map *map, struct lqi_ring *ring_out);
 
 /* A consumer's region: makes one of `window` slots (with the admin lock; reuses a free one's), maps, unmaps. */

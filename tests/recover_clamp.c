@@ -1,11 +1,13 @@
 /* A consumer that was ahead of the log after a torn tail must not wait for ids that were taken back: it receives
  * what is put now under them. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -123,6 +125,7 @@ static unsigned writes, unsynced;
 static int watch_open(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
 {
     int error = lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+    if (!error && *fd_out == position_fd) position_fd = -1;
     if (!error && strcmp(name, "c.pos") == 0) position_fd = *fd_out;
     return error;
 }
@@ -155,6 +158,49 @@ static void the_clamped_position_is_durable_when_the_queue_is_open(void **state)
     OK(lq_close(queue));
 }
 
+static unsigned good_syncs; /* of the offset file, before one fails */
+
+static int failing_sync(const struct lqi_io *io, int fd)
+{
+    return fd == position_fd && !good_syncs-- ? EIO : lqi_io_posix.sync(io, fd);
+}
+
+static void other_file_after_failed_sync(void **state, unsigned good)
+{
+    struct lqi_io io = lqi_io_posix;
+    struct stat before, after;
+    char path[4200];
+    lq_queue *queue;
+    io.open = watch_open;
+    io.sync = failing_sync;
+    prepare(state, true);
+    good_syncs = good;
+    snprintf(path, sizeof path, "%s/consumers/c.pos", queue_path);
+    EQUAL(stat(path, &before), 0);
+    position_fd = -1;
+    IS(LQ_EIO, lqi_open_io(&io, queue_path, &options, &queue));
+    TEXT_HAS("sync", "consumers/c.pos");
+
+    queue = open_queue();
+    EQUAL(stat(path, &after), 0);
+    HOLDS(after.st_ino != before.st_ino);
+    EQUAL(api_stats(queue).poisoned, 0);
+    EQUAL(api_stats(queue).last_id, LEFT);
+    EQUAL(api_consumer_stats(queue, "c").delivered, LEFT);
+    OK(lq_close(queue));
+}
+
+static void a_position_that_was_found_and_whose_sync_failed_goes_into_another_file(void **state)
+{
+    other_file_after_failed_sync(state, 0);
+}
+
+/* The clamped position is in the page cache now, and perhaps nowhere else: who opens next sees nothing that is ahead. */
+static void a_clamped_position_whose_sync_failed_goes_into_another_file(void **state)
+{
+    other_file_after_failed_sync(state, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +208,8 @@ int main(void)
         IN_DIRECTORY(words_of_messages_that_were_taken_back_do_not_settle_those_that_come_in_their_place),
         IN_DIRECTORY(the_clamped_position_survives_another_power_loss),
         IN_DIRECTORY(the_clamped_position_is_durable_when_the_queue_is_open),
+        IN_DIRECTORY(a_position_that_was_found_and_whose_sync_failed_goes_into_another_file),
+        IN_DIRECTORY(a_clamped_position_whose_sync_failed_goes_into_another_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
