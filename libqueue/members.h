@@ -10,7 +10,8 @@
  *   step over    floor, then delivered                                 delivered catches up
  *   next record  delivered, then next_position                         an older place is walked on from
  *
- * The counts (unacked, returned) are counted again. */
+ * The counts (unacked, returned) are counted again. tests/model/lease.pml is a model of this and of members.c, store by
+ * store: it changes with them. */
 #ifndef LQI_MEMBERS_H
 #define LQI_MEMBERS_H
 
