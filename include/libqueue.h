@@ -260,7 +260,7 @@ typedef struct lq_options {
  * exist). The path may lead through symbolic links, and is followed in this call
  * only: what is held from then on is the directory. A link to nothing is not made into
  * a queue. `options` may be NULL. Takes the same time whatever the backlog. The
- * first opener after a crash recovers: lq_stats() says what had to be dropped.
+ * first opener after a crash recovers: lq_get_stats() says what had to be dropped.
  * LQ_ENOTFOUND LQ_ENOTQUEUE LQ_EACCESS LQ_EVERSION LQ_EMISMATCH LQ_EUNSUPPORTED
  * LQ_ENOSPC LQ_ELIMIT LQ_EREADONLY; LQ_ECORRUPT when `meta` is beyond reading;
  * LQ_EBUSY when another process has been in the middle of opening for 10 s, or

@@ -346,6 +346,7 @@ static int fill_stats(const struct lqi_view *view, lq_stats *stats)
     stats_of_options(view->queue, stats);
     if (view->log.shared) stats_of_memory(view, stats);
     else stats_of_files(view, stats);
+    if (view->queue->meta_damage[0]) stats->damage++; /* and the options are but the defaults */
     if (stats->first_id <= stats->visible_id) return first_time(&view->log, &stats->first_time_us);
     stats->last_time_us = 0;
     return LQ_OK;

@@ -101,4 +101,10 @@ hostile_directories() {
 }
 check 'ls follows no ring of links' hostile_directories
 
+without_meta() {
+    seq 5 | lq put bare && : >bare/meta || return
+    ends 3 lq stat bare >out && has 'damage' out && ends 3 lq ls bare >out && has 'damaged' out
+}
+check 'without its meta a queue is damaged, in stat and ls, too' without_meta
+
 done_testing

@@ -62,6 +62,17 @@ check 'a program is built with the shared library' build shared
 check 'it asks for the library by its soname' uses_shared shared
 check 'it runs' env LD_LIBRARY_PATH="$there/lib" "$TMPDIR/shared" "$TMPDIR/queue1"
 
+# The program of the README and the commands under it, as they stand there.
+as_the_readme_says() {
+    # shellcheck disable=SC2016 # a fence, and no command
+    sed -n '/^```c$/,/^```$/p' README.md | sed '1d;$d' >"$TMPDIR/kitchen.c"
+    commands=$(sed -n '/^    cc kitchen\.c /,/^$/p' README.md)
+    [ -n "$commands" ] || return
+    (cd "$TMPDIR" && cc() { command ${CC:-cc} "$@"; } && export LD_LIBRARY_PATH="$there/lib" && eval "$commands") >"$TMPDIR/printed" &&
+        test "$(cat "$TMPDIR/printed")" = 'two pizzas'
+}
+check 'the program of the README builds and runs as it says' as_the_readme_says
+
 static=yes
 check 'a program is built with the static libraries' build static -static
 check 'it runs, too' "$TMPDIR/static" "$TMPDIR/queue2"
