@@ -553,7 +553,7 @@ int lqi_position_replace(const struct lqi_io *io, int consumers_dir, const char 
 
     file_name(name, consumer);
     shown_name(shown, consumer);
-    return lqi_publish_again(io, consumers_dir, name, shown, mode);
+    return lqi_publish_again(io, consumers_dir, name, shown, mode, UINT64_MAX);
 }
 
 int lqi_position_salvage(struct lqi_position *position, const struct lqi_io *io, int consumers_dir, const char *consumer,

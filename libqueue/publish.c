@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "bytes.h"
+
 #define TEMP_NAME_SIZE 256
 
 /* A name of its own for each attempt: two processes that make the same file at the
@@ -59,19 +61,20 @@ done:
     return err;
 }
 
-static int copy_durably(const struct lqi_file *from, const struct lqi_file *to)
+static int copy_durably(const struct lqi_file *from, const struct lqi_file *to, uint64_t size)
 {
     uint8_t bytes[16384];
     size_t got = sizeof bytes;
     int err = LQ_OK;
-    for (uint64_t at = 0; !err && got; at += got) {
-        err = lqi_file_read(from, at, bytes, sizeof bytes, &got);
+    for (uint64_t at = 0; !err && got && at < size; at += got) {
+        err = lqi_file_read(from, at, bytes, lqi_min64(sizeof bytes, size - at), &got);
         if (!err && got) err = lqi_file_write(to, at, bytes, got);
     }
     return err ? err : lqi_file_sync(to);
 }
 
-int lqi_publish_again(const struct lqi_io *io, int dir, const char *name, const char *shown, uint32_t mode)
+int lqi_publish_again(const struct lqi_io *io, int dir, const char *name, const char *shown, uint32_t mode,
+                      uint64_t size)
 {
     struct lqi_file from = LQI_FILE_NONE, to = LQI_FILE_NONE;
     char temp[TEMP_NAME_SIZE];
@@ -80,7 +83,7 @@ int lqi_publish_again(const struct lqi_io *io, int dir, const char *name, const 
     if (!err) err = lqi_file_open(&from, io, dir, name, shown, LQI_OPEN_READ, 0);
     if (err) return err;
     err = lqi_file_open(&to, io, dir, temp, shown, LQI_OPEN_NEW, mode);
-    if (!err) err = copy_durably(&from, &to);
+    if (!err) err = copy_durably(&from, &to, size);
     if (!err) {
         int error = io->rename(io, dir, temp, name, true);
         if (!error) error = io->dir_sync(io, dir);

@@ -269,8 +269,13 @@ static void bind(lq_queue *queue)
     queue->consumers = (struct lqi_consumers){log, &queue->map, &queue->meta_file, queue->consumers_dir};
 }
 
+/* How far the log, as it was found, is known to be durable. */
+struct sure {
+    uint64_t position, id;
+};
+
 /* The log state of a new population, from what the files have. */
-static void set_state(struct lqi_log *log, const struct lqi_found *found)
+static void set_state(struct lqi_log *log, const struct lqi_found *found, const struct sure *sure)
 {
     struct lqi_log_state *state = log->state;
     struct lqi_span *span = &state->spans[1]; /* number 1 */
@@ -292,8 +297,8 @@ static void set_state(struct lqi_log *log, const struct lqi_found *found)
     atomic_store(&state->append_span, 1);
     atomic_store(&state->write_span, 1);
     atomic_store(&state->written, found->end);
-    atomic_store(&state->synced, found->end);
-    atomic_store(&state->synced_id, found->next_id - 1);
+    atomic_store(&state->synced, sure->position);
+    atomic_store(&state->synced_id, sure->id);
     atomic_store(&state->ring.appended, found->end);
     atomic_store(&state->ring.reserved, found->end);
     atomic_store(&state->ring.ring_from, found->end);
@@ -368,7 +373,7 @@ static int sync_names(lq_queue *queue)
     return sync_parent(queue);
 }
 
-static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_out)
+static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_out, struct sure *sure)
 {
     struct lqi_shared_map old = LQI_SHARED_NONE;
     struct lqi_promise promise;
@@ -379,10 +384,18 @@ static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_
     err = attach_old(queue, &old);
     if (!err) err = find_promise(queue, &old, &promise);
     if (!err) err = lqi_recover_log(&queue->log, &trim, &promise, old.head ? &old : NULL, found, messages_out);
-    if (!err && old.head && lqi_sync_doubtful(old.head))
+    if (!err && old.head && lqi_sync_doubtful(old.head)) {
         err = lqi_consumers_replace(queue->io, queue->consumers_dir, queue->meta.options.mode);
+        found->doubtful |= err == LQ_ENOSPC;
+        if (err == LQ_ENOSPC) err = LQ_OK;
+    }
     if (!err && old.head)
         err = lqi_consumers_rescue(queue->io, queue->consumers_dir, queue->meta.uuid, &old, found->next_id);
+    *sure = (struct sure){found->end, found->next_id - 1};
+    if (!err && old.head && found->doubtful) {
+        sure->position = lqi_min64(sure->position, atomic_load(&old.head->log.synced));
+        sure->id = lqi_min64(sure->id, atomic_load(&old.head->log.synced_id));
+    }
     lqi_shared_detach(&old);
     return err;
 }
@@ -390,14 +403,16 @@ static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_
 static int set_up_shared(lq_queue *queue)
 {
     struct lqi_found found = {0};
+    struct sure sure = {0, 0};
     uint64_t messages = 0;
     int err = sync_names(queue);
-    if (!err) err = recover(queue, &found, &messages);
+    if (!err) err = recover(queue, &found, &messages, &sure);
     if (!err) err = lqi_shared_create(&queue->map, queue->io, queue->dir, queue->meta.uuid, queue->meta.options.ring_size,
                                       queue->meta.options.mode);
     if (err) return err;
     bind(queue);
-    set_state(&queue->log, &found);
+    set_state(&queue->log, &found, &sure);
+    atomic_store(&queue->map.head->poisoned, found.doubtful);
     atomic_store(&queue->map.head->recovered_bytes, found.torn_bytes);
     atomic_store(&queue->map.head->recovered_messages, messages);
     atomic_store(&queue->map.head->damage, found.damage);

@@ -391,7 +391,8 @@ static int write_again(const struct lqi_log *log, const struct lqi_found *found,
     return err;
 }
 
-/* Another file takes its place: see publish.h. */
+/* Another file takes its place: see publish.h. It ends with the log, unless something behind that end is to be kept: the room that
+ * was allocated ahead is zeroes, and is allocated again by the first PUT. */
 static int replace_last(const struct lqi_log *log, const struct lqi_found *found)
 {
     char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
@@ -399,12 +400,16 @@ static int replace_last(const struct lqi_log *log, const struct lqi_found *found
     if (!found->any_segment) return LQ_OK;
     lqi_segment_name(name, found->last.first_id);
     snprintf(shown, sizeof shown, "log/%s", name);
-    return lqi_publish_again(log->io, log->log_dir, name, shown, log->options.mode);
+    uint64_t size = found->usable ? lqi_segment_offset(&found->last, found->end) : UINT64_MAX;
+    return lqi_publish_again(log->io, log->log_dir, name, shown, log->options.mode, size);
 }
 
-static int settle_doubt(const struct lqi_log *log, const struct lqi_found *found, const struct lqi_shared *old)
+static int settle_doubt(const struct lqi_log *log, const struct lqi_found *found, const struct lqi_shared *old, bool *doubtful_out)
 {
-    return lqi_sync_doubtful(old) ? replace_last(log, found) : write_again(log, found, atomic_load(&old->log.synced));
+    if (!lqi_sync_doubtful(old)) return write_again(log, found, atomic_load(&old->log.synced));
+    int err = replace_last(log, found);
+    *doubtful_out = err == LQ_ENOSPC; /* what is durable can still be consumed, and that makes room */
+    return err == LQ_ENOSPC ? LQ_OK : err;
 }
 
 /* ---- what the dead left in the ring ------------------------------------- */
@@ -579,18 +584,20 @@ int lqi_recover_log(struct lqi_log *log, const struct lqi_trim *trim, const stru
                     struct lqi_shared_map *old, struct lqi_found *found, uint64_t *messages_out)
 {
     struct sweep sweep = {log, 0};
+    bool doubtful = false;
 
     *messages_out = 0;
     int error = log->io->dir_list(log->io, log->log_dir, sweep_prepared, &sweep);
     if (error) return lqi_fail_errno(error, "list", "log", -1);
     int err = sweep_trimmed(log, trim);
     if (!err) err = lqi_find_end(log, trim, promise, found);
-    if (!err && old) err = settle_doubt(log, found, old->head);
+    if (!err && old) err = settle_doubt(log, found, old->head, &doubtful);
     if (!err) err = settle_last(log, found, old);
     uint64_t torn = err ? 0 : found->torn_bytes;
     if (!err && old) err = recover_ring(log, trim, promise, old, found, messages_out);
     /* Behind what the dead had committed, and all of which is there now, lies what they were in the middle of writing: a
      * part of what has come from the ring, a record that was never accepted, a footer. Nothing was dropped. */
+    found->doubtful = doubtful;
     if (!err) found->torn_bytes = promise->committed && promise->committed <= found->end ? 0 : torn;
     return err;
 }

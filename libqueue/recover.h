@@ -24,6 +24,7 @@ struct lqi_found {
     bool given_up;                     /* damage at its very end: `end` and `next_id` are behind all that may have been there */
     uint64_t good_end, good_id;        /* then: behind the last record that verified */
     uint64_t torn_bytes;               /* in its file behind `end`, to be cut */
+    bool doubtful;                     /* a sync has failed, and there was no room for other files: poisoned it stays */
     uint64_t damage;                   /* damaged places met on the way */
     uint64_t file_size;                /* of the last segment */
     int64_t first_time_us;             /* of its first message, 0 without one */
@@ -38,7 +39,8 @@ int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const s
 
 /* Sweeps away what creation and deletion have left half done, cuts the torn tail, brings what
  * `old` (may be NULL: the working memory of processes that have all died) has in its ring into the files, and syncs
- * what it found. Only with the open lock, when no handle lives. Can be done again wherever it ends. */
+ * what it found. Only with the open lock, when no handle lives. Can be done again wherever it ends.
+ * A disk too full to replace a file whose sync has failed is no error: the log is `doubtful` then. */
 int lqi_recover_log(struct lqi_log *log, const struct lqi_trim *trim, const struct lqi_promise *promise,
                     struct lqi_shared_map *old, struct lqi_found *found_out, uint64_t *recovered_messages_out);
 

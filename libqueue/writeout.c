@@ -74,8 +74,10 @@ static int write_again(struct lqi_log *log, const struct lqi_file *file, uint64_
 
 /* A failed fdatasync is told to every descriptor that was open then, to one opened later only if nobody was told before; and
  * the pages count as clean. So with a descriptor of our own we hear of any failure, but of those before it was opened, if the one
- * who was told has died, or has not come to say so yet. Then what he may have failed to sync is written again, and
- * our next sync means what it says. The questions are asked after the opening: between them no failure gets lost. */
+ * who was told has died, or has not come to say so yet. Then what he may have failed to sync is written again: the
+ * pages are dirty once more, and our sync tries them. Where a write has failed, that is not enough on ext4 (publish.h), but other files
+ * can take the place of these only when nobody has them open. The questions are asked after the opening: between them
+ * no failure gets lost. */
 static int open_for_sync(struct lqi_log *log, struct lqi_span_file *kept, uint64_t number)
 {
     int err = open_segment(log, span_of(log, number)->first_id, &kept->file);

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -201,8 +202,9 @@ static void opened_anew_what_is_doubtful_is_written_again_before_it_counts(void 
     EQUAL(disk.fault.calls[IO_SYNC], 0);
     EQUAL(stat(segment, &after), 0);
     EQUAL(after.st_ino, before.st_ino);
-    io_fault_end(&disk.fault);
+    io_fault_plan(&disk.fault, IO_WRITE, 0, false, 0);
     OK(lqi_open_io(&disk.fault.io, api_path(*state, "q"), NULL, &queue));
+    HOLDS(disk.fault.calls[IO_WRITE] < 200); /* up to the log's end, and not the room behind it: that would be thousands */
     /* Into other blocks: on ext4, those whose write has failed may never be shown again (see recover.c). */
     EQUAL(stat(segment, &after), 0);
     HOLDS(after.st_ino != before.st_ino);
@@ -210,6 +212,57 @@ static void opened_anew_what_is_doubtful_is_written_again_before_it_counts(void 
     EQUAL(api_stats(queue).poisoned, 0);
     OK(lq_close(queue));
     io_fault_release(&disk.fault);
+}
+
+/* There is no room for another segment (1), or another offset file (2): what was durable is handed out and acked, and no more. */
+static void on_a_full_disk_it_opens_and_stays_poisoned_until_there_is_room(void **state)
+{
+    for (uint64_t nth = 1; nth <= 2; nth++) {
+        struct disk disk = {.queue = NULL};
+        lq_queue *queue;
+        char path[64];
+        struct stat before, after;
+        snprintf(path, sizeof path, "q%d", (int)nth);
+        io_fault_init(&disk.fault, &lqi_io_posix);
+        OK(lqi_open_io(&disk.fault.io, api_path(*state, path), NULL, &disk.queue));
+        disk.consumer = api_consumer(disk.queue, "c", NULL);
+        api_put_range(disk.queue, 1, BEFORE, SIZE);
+        fail_the_next_sync(&disk);
+        IS(LQ_EPOISONED, lq_put(disk.queue, "doubtful", 8, NULL));
+        io_fault_end(&disk.fault);
+        OK(lq_consumer_close(disk.consumer));
+        (void)lq_close(disk.queue);
+
+        for (int again = 0; again < 2; again++) {
+            io_fault_plan(&disk.fault, IO_WRITE, nth, false, ENOSPC);
+            OK(lqi_open_io(&disk.fault.io, api_path(*state, path), NULL, &queue));
+            EQUAL(disk.fault.hits, 1);
+            io_fault_end(&disk.fault);
+            EQUAL(api_stats(queue).poisoned, 1);
+            IS(LQ_EPOISONED, lq_put(queue, "no", 2, NULL));
+            lq_consumer *consumer = api_consumer(queue, "c", NULL);
+            api_take_range(consumer, 2 * (uint64_t)again + 1, 2 * (uint64_t)again + 2, SIZE);
+            if (again) {
+                api_take_range(consumer, 5, BEFORE, SIZE);
+                IS(LQ_EMPTY, lq_poll(consumer, &(lq_message){.id = 0}));
+            }
+            OK(lq_consumer_close(consumer));
+            (void)lq_close(queue);
+        }
+        snprintf(path, sizeof path, "q%d/log/00000000000000000001.seg", (int)nth);
+        EQUAL(stat(api_path(*state, path), &before), 0);
+        snprintf(path, sizeof path, "q%d", (int)nth);
+        OK(lqi_open_io(&disk.fault.io, api_path(*state, path), NULL, &queue));
+        snprintf(path, sizeof path, "q%d/log/00000000000000000001.seg", (int)nth);
+        EQUAL(stat(api_path(*state, path), &after), 0);
+        HOLDS(after.st_ino != before.st_ino);
+        EQUAL(api_stats(queue).poisoned, 0);
+        lq_consumer *consumer = api_consumer(queue, "c", NULL);
+        api_get_ack(consumer, "doubtful");
+        OK(lq_consumer_close(consumer));
+        OK(lq_close(queue));
+        io_fault_release(&disk.fault);
+    }
 }
 
 static void forget(void *machine, int fd)
@@ -270,6 +323,7 @@ int main(void)
         IN_DIRECTORY(a_sync_by_hand_that_fails_poisons_too),
         IN_DIRECTORY(a_failed_sync_of_an_offset_file_poisons_too),
         IN_DIRECTORY(opened_anew_what_is_doubtful_is_written_again_before_it_counts),
+        IN_DIRECTORY(on_a_full_disk_it_opens_and_stays_poisoned_until_there_is_room),
         cmocka_unit_test(opened_anew_a_segment_whose_seal_was_not_synced_is_written_again_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
