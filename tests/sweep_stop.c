@@ -98,8 +98,8 @@ static void take_part(struct ledger_held *held)
     struct ledger_witness *witness = &stage.witness;
     look_on(witness->queue);
     MAY_BE_BUSY(ledger_get(stage.ledger, witness->pool, held, 0));
-    /* Who is stopped lives, and keeps what he holds. */
-    if (strncmp(stage.scene->name, "ack", 3) == 0 && held->count && held->messages[0].attempts != 1)
+    /* Who is stopped lives, and keeps what he holds; unless he was about to close already. */
+    if (!atomic_load(stage.acted) && strncmp(stage.scene->name, "ack", 3) == 0 && held->count && held->messages[0].attempts != 1)
         ledger_wrong(stage.ledger, "while its member is stopped: id %llu comes with attempt %u", (unsigned long long)held->messages[0].id,
                      held->messages[0].attempts);
     MAY_BE_BUSY(ledger_put(stage.ledger, witness->queue, 30, 1));

@@ -47,11 +47,16 @@ static struct account before_it;
 
 /* ---- the calls of scripts ------------------------------------------------- */
 
-static void note(lq_queue *queue, struct account *account, int err)
+static void note_answer(int err)
 {
     if (err < 0) refusals++;
     if (err < 0) snprintf(said, sizeof said, "%s", lq_error_text());
     if (err < 0) HOLDS(err == LQ_EIO || err == LQ_ENOSPC || err == LQ_ELIMIT || err == LQ_ENOMEM || err == LQ_EPOISONED || err == LQ_EFULL || err == LQ_EBUSY);
+}
+
+static void note(lq_queue *queue, struct account *account, int err)
+{
+    note_answer(err);
     if (err == LQ_EPOISONED || lqi_poisoned(&queue->log)) account->poisoned = true;
 }
 
@@ -242,7 +247,10 @@ static bool run(const struct io_crash *machine, const struct scene *scene, size_
         EQUAL(account.count, count + 1);
     }
     note(queue, &account, lq_consumer_close(consumer));
-    note(queue, &account, lq_close(queue) ? LQ_EIO : LQ_OK);
+    if (lqi_poisoned(&queue->log)) account.poisoned = true;
+    int err = lq_close(queue);
+    note_answer(err ? LQ_EIO : LQ_OK);
+    if (err == LQ_EPOISONED) account.poisoned = true;
     io_fault_end(&fault);
     compare(&fault.io, scene, &account);
     io_fault_release(&fault);
