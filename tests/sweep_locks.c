@@ -19,9 +19,9 @@
 #define OWN_MALLOC 1
 #endif
 
+#ifndef OWN_MALLOC
 static unsigned malloc_after, malloc_times; /* as in `plan` */
 
-#ifndef OWN_MALLOC
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *old, size_t size);
