@@ -137,7 +137,7 @@ $(call PROGRAMS,$(FUZZ_SRC)): $(BUILD)/%: $(BUILD)/%.o $(FUZZ_MAIN) $(STATIC)
 # The parts of lq that read what people type.
 $(BUILD)/fuzz/fuzz_cli: $(patsubst %,$(BUILD)/cli/%.o,base64 human json_read out parse report utf8)
 # All of lq; main.c is included by the target, which comes between it and the machine.
-WRAPPED := exit args_init write opendir stat mmap regcomp lq_open lq_verify
+WRAPPED := exit args_init write opendir stat mmap regcomp lq_open lq_verify lq_repair
 $(BUILD)/fuzz/fuzz_args: $(filter-out %/main.o,$(call OBJECTS,$(CLI_SRC)))
 $(BUILD)/fuzz/fuzz_args: private WRAP = $(addprefix -Wl$(comma)--wrap=,$(WRAPPED))
 

@@ -165,6 +165,7 @@ static int run(struct args *args)
         else if (flag == FLAG_JSON) work.json = true;
     }
     args_expect(args, 1, -1, "the queue");
+    for (int i = 0; i < args->count; i++) locate_check(args->operands[i]);
     for (int i = 0; i < args->count; i++) {
         work.name = args->operands[i];
         end = end_worse(end, repair(args, work, dry_run));

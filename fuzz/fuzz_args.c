@@ -127,6 +127,15 @@ int __wrap_lq_verify(const char *path, unsigned flags, lq_finding_callback *each
     return run.code;
 }
 
+int __wrap_lq_repair(const char *path, unsigned flags, lq_repair_callback *each, void *context,
+                     lq_repair_result *result_out)
+{
+    run.opened++;
+    CHECK(run.on && path && *path && each && context && result_out);
+    CHECK(result_out->size == sizeof *result_out && (flags & ~(unsigned)LQ_REPAIR_DRY_RUN) == 0);
+    return run.code;
+}
+
 /* ---- one command line ---------------------------------------------------------- */
 
 /* What was said on standard error is lines that move no cursor, from lq, and not without end. */

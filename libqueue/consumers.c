@@ -221,10 +221,18 @@ int lqi_consumers_rescue(const struct lqi_io *io, int dir, const uint8_t uuid[16
 
 /* ---- loading ------------------------------------------------------------ */
 
+/* Of the words in an offset file; the consumer's own floor may be above the file's by now. */
+struct settled {
+    uint64_t floor, delivered;
+    uint64_t above, below;
+};
+
 static void count_settled(void *context, uint64_t id, uint32_t word)
 {
-    (void)id;
-    if (word & LQI_WORD_SETTLED) ++*(uint64_t *)context;
+    struct settled *settled = context;
+    if (!(word & LQI_WORD_SETTLED) || id > settled->delivered) return;
+    if (id > settled->floor) settled->above++;
+    else settled->below++;
 }
 
 /* A consumer ahead of the log's end would never receive again once the ids are given anew. */
@@ -253,7 +261,7 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     const struct lqi_log_state *state = consumers->log->state;
     struct lqi_position position;
     struct lqi_tail tail = {0};
-    uint64_t settled = 0;
+    struct settled settled = {0};
 
     memcpy(consumer->name, name, strlen(name) + 1);
     consumer->dirty_low = UINT64_MAX;
@@ -276,8 +284,12 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     err = lqi_shared_sync(consumers->map, &position.file);
     if (!err) err = lqi_log_tail(consumers->log, &tail);
     if (!err) err = clamp(consumers->map, consumer, &position, tail.next_id - 1, atomic_load(&state->first_id));
+    settled.floor = lqi_floor(consumer);
+    settled.delivered = lqi_delivered(consumer);
     if (!err) err = lqi_position_load(&position, count_settled, &settled, NULL, NULL);
-    atomic_store(&consumer->returned, lqi_delivered(consumer) - lqi_floor(consumer) - settled);
+    atomic_store(&consumer->returned, settled.delivered - settled.floor - settled.above);
+    /* Where retention has overtaken it, what had been settled out of order was not lost. */
+    atomic_store(&consumer->dropped, atomic_load(&consumer->dropped) - lqi_min64(settled.below, atomic_load(&consumer->dropped)));
     lqi_position_close(&position);
     if (!err) atomic_store_explicit(&consumer->state, LQI_CONSUMER_USED, memory_order_release);
     return err;

@@ -445,6 +445,28 @@ static void a_consumer_that_was_overtaken_while_closed_begins_at_the_oldest(void
     OK(lq_close(queue));
 }
 
+static void what_was_settled_out_of_order_before_one_was_overtaken_is_neither_ready_nor_dropped(void **state)
+{
+    lq_queue *queue = api_open(state, &(lq_options){SMALL, .size_max = 256 << 10, .retention = LQ_RETAIN_LIMITS});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    lq_message messages[20];
+    api_put_range(queue, 1, 20, BODY);
+    for (int i = 0; i < 20; i++) OK(lq_poll(consumer, &messages[i]));
+    for (int i = 5; i < 20; i++) OK(lq_ack(consumer, &messages[i])); /* 1 to 5 come again */
+    OK(lq_consumer_close(consumer));
+    api_put_range(queue, 21, 1000, BODY);
+    OK(lq_close(queue));
+
+    queue = api_open(state, NULL);
+    uint64_t first = api_stats(queue).first_id;
+    HOLDS(first > 700);
+    lq_consumer_stats of_c = api_consumer_stats(queue, "c");
+    EQUAL(of_c.floor, first - 1);
+    EQUAL(of_c.dropped, first - 1 - 15);
+    EQUAL(of_c.ready, 1000 - first + 1);
+    OK(lq_close(queue));
+}
+
 static void a_consumer_that_was_overtaken_before_its_first_get_goes_on_at_the_oldest(void **state)
 {
     lq_queue *queue = api_open(state, &(lq_options){SMALL, .size_max = 256 << 10, .retention = LQ_RETAIN_LIMITS});
@@ -514,6 +536,7 @@ int main(void)
         IN_DIRECTORY(limits_keep_what_is_consumed_until_it_is_old_enough),
         IN_DIRECTORY(segments_that_are_too_old_go_with_the_next_one_and_when_opened),
         IN_DIRECTORY(a_consumer_that_was_overtaken_while_closed_begins_at_the_oldest),
+        IN_DIRECTORY(what_was_settled_out_of_order_before_one_was_overtaken_is_neither_ready_nor_dropped),
         IN_DIRECTORY(a_consumer_that_was_overtaken_before_its_first_get_goes_on_at_the_oldest),
         IN_DIRECTORY(a_reader_that_was_overtaken_goes_on_at_the_oldest),
     };
