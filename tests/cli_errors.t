@@ -203,14 +203,14 @@ colours() {
     lq ls --color=always | grep -q "$(printf '\033')" &&
         lq --color always ls | grep -q "$(printf '\033')" || return
     ends 2 lq ls --color=perhaps 2>err
-    script -qec true /dev/null </dev/null >/dev/null 2>&1 || return 0 # no script, or no terminal to be had
+    has_terminal || return 0
     coloured() { env "$@" script -qec "'$LQ' ls" /dev/null </dev/null | grep -q "$(printf '\033\\[')"; }
     coloured TERM=xterm && ! coloured TERM=xterm NO_COLOR=1 && ! coloured TERM=dumb
 }
 check 'colour only on a terminal that wants it, or when asked for' colours
 
 plain_is_escaped_on_a_terminal() {
-    script -qec true /dev/null </dev/null >/dev/null 2>&1 || return 0 # no script, or no terminal to be had
+    has_terminal || return 0
     printf 'a\033b' | lq put --whole term && script -qec "'$LQ' get term -c x" /dev/null </dev/null >out &&
         has 'a\x1bb' out &&
         printf 'a\033b' | lq put --whole term &&

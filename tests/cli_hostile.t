@@ -3,7 +3,7 @@
 # terminal would obey. Nothing of it gets there raw, in any view, on standard output or standard error.
 . tests/support/cli.sh
 
-command -v script >/dev/null || skip_all 'no script(1) here, which gives a program a terminal'
+has_terminal || skip_all 'script(1) can give no terminal here'
 
 # Clear the screen, set the title, answer back, one-byte CSI, CSI in UTF-8, overprint, right-to-left, zero byte last.
 evil=$(printf '\033[2Jx\033]0;owned\007\033[6n\23331m\302\23331m\rfoo\010\177\342\200\256gnp\342\201\246')

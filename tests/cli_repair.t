@@ -72,7 +72,7 @@ n
 END
     has 'Repair it? [y/N]' screen && ends 3 lq verify q >out
 }
-if command -v script >/dev/null; then
+if has_terminal; then
     check 'on a terminal it asks, and takes no for an answer' asks
 fi
 

@@ -5,6 +5,7 @@
 #   ends CODE COMMAND...   true if the command ends with that exit code
 #   is WANTED GOT          true if the two texts are the same; shows them if not
 #   has TEXT FILE          true if the file has that text in it
+#   has_terminal           true if script(1) can give a program a terminal here
 #   $top                   where the sources are
 #   picture DIRECTORY      everything about the files in it: names, sizes, times, contents
 #
@@ -26,6 +27,11 @@ mkdir "$TMPDIR/work" && cd "$TMPDIR/work" || exit 1
 
 lq() {
     timeout 120 "$LQ" "$@"
+}
+
+# There is a script(1), and a pseudo-terminal to be had: not so in a bare chroot.
+has_terminal() {
+    script -qec true /dev/null </dev/null >/dev/null 2>&1
 }
 
 ends() {
