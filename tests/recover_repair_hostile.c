@@ -165,8 +165,11 @@ static void a_segment_far_behind_those_before_it_of_which_no_message_is_missing_
 static void many_gaps_that_are_each_within_bounds_are_refused_together(void **state)
 {
     const char *queue = place(state);
-    struct triple forged = with_last_at(100, TIB / 4 * 3);
-    forged.meta.trims[1].synced = TIB / 4 * 6;
+    struct triple forged = with_last_at(100, TIB / 4 * 6);
+    free(forged.parts[1]->bytes);
+    free(forged.parts[1]);
+    forged.parts[1] = forge_segment_new(50, TIB / 4 * 3);
+    forge_message(forged.parts[1], 50, "body");
     write_triple(&forged, queue);
     is_refused(queue, "log/00000000000000000100.seg");
 }
