@@ -39,7 +39,8 @@
  * durable. After a failed fdatasync the queue is poisoned: every later PUT and
  * sync says LQ_EPOISONED until all processes have closed it and one opens it
  * again; GET and ack go on. A handle opened with LQ_DEFER_SYNC puts without
- * waiting for the disk, whatever the mode: call lq_sync() when it matters.
+ * waiting for its message to be durable, whatever the mode (only a PUT that begins
+ * a new log file waits for the disk): call lq_sync() when it matters.
  *
  * PROMISES. tests/PROMISES.md names, for each, the tests that fail when it is
  * broken.
@@ -231,7 +232,7 @@ enum { /* lq_options.full: what PUT does at size_max when retention frees nothin
 enum { /* lq_options.flags */
     LQ_READ_ONLY = 1,  /* look only: nothing is written, locked or created; works on a read-only mount */
     LQ_NO_CREATE = 2,  /* LQ_ENOTFOUND when the queue is not there, instead of making it */
-    LQ_DEFER_SYNC = 4  /* PUT by this handle does not wait for the disk in LQ_SYNC_ALWAYS */
+    LQ_DEFER_SYNC = 4  /* PUT by this handle does not wait until it is durable in LQ_SYNC_ALWAYS */
 };
 
 /* Zero is the default everywhere; `size` is sizeof(lq_options). The options
@@ -297,8 +298,8 @@ enum { LQ_BATCH_MAX = 65535, LQ_KEY_MAX = 65535, LQ_NAME_MAX = 100 };
 
 /* PUT: appends a message (a NULL `data` with size 0 is an empty one) and stores
  * its id. `id_out` may be NULL. Any thread. The bytes are copied; nothing is kept.
- * LQ_ETOOBIG LQ_EFULL LQ_TIMEOUT LQ_ENOSPC LQ_ELIMIT LQ_EPOISONED LQ_EREADONLY. On any of
- * these the message is not in the queue, except that with LQ_EPOISONED and LQ_EBUSY
+ * LQ_ETOOBIG LQ_EFULL LQ_TIMEOUT LQ_ENOSPC LQ_ELIMIT LQ_EPOISONED LQ_EBUSY LQ_EREADONLY;
+ * LQ_ECORRUPT when `shared` was written over while in use. On any of these the message is not in the queue, except that with LQ_EPOISONED and LQ_EBUSY
  * it may be: it was appended, but nobody can say whether it reached the disk. */
 LQ_API int lq_put(lq_queue *queue, const void *data, size_t size, uint64_t *id_out);
 

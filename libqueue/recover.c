@@ -2,7 +2,7 @@
  *
  * Only the last segment can be in doubt, sealed or not: the others were sealed and synced before it got its
  * first byte. Its records are read from the start. At a place where none verifies
- * there are two explanations, and judge() decides between them:
+ * there are two explanations, and judge_corrupt() decides between them:
  *
  *   torn tail   The power failed while these bytes were on their way. Nobody was
  *               promised them. The log ends before them, whatever verifies behind (a later write

@@ -315,8 +315,8 @@ static int write_stretch(struct lqi_log *log, uint64_t number, uint64_t to)
     return err;
 }
 
-/* The next file is made while this one has half of its room left, so that no PUT waits for it. A
- * full disk is no error yet: it is one when the file is needed. */
+/* The next file is made while this one has half of its room left, so that no PUT waits for its making (in
+ * LQ_SYNC_ALWAYS one waits until it has its name). A full disk is no error yet: it is one when the file is needed. */
 static void prepare_ahead(struct lqi_log *log)
 {
     uint64_t number = write_span(log);
