@@ -1,0 +1,199 @@
+/* Which queue this is, what it is like, and that nobody else has it: meta, or what is left of it. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "publish.h"
+#include "repair_parts.h"
+
+#define ROOM_FOR_UNREADABLE 4096 /* on the number line, for a hole in the place of a segment of unknown length */
+
+/* ---- which queue this is ------------------------------------------------- */
+
+static bool is_no_segment(int err)
+{
+    return err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTFOUND || err == LQ_ENOTQUEUE;
+}
+
+/* The uuid that most segments have: a few of another queue may have been put here by mistake. */
+static int vote_of_segments(struct repair *repair, bool *found)
+{
+    struct lqi_segment segment;
+    uint64_t *ids, votes = 0;
+    size_t count;
+    int err = lqi_segment_list(repair->io, repair->log.log_dir, &ids, &count, NULL);
+    if (err) return err;
+    for (size_t i = 0; i < count; i++) {
+        err = lqi_segment_open(&segment, repair->io, repair->log.log_dir, ids[i], NULL, false);
+        if (is_no_segment(err)) continue;
+        if (err) break;
+        if (!votes) memcpy(repair->meta.uuid, segment.head.uuid, sizeof repair->meta.uuid);
+        if (memcmp(repair->meta.uuid, segment.head.uuid, sizeof repair->meta.uuid) == 0) votes++;
+        else votes--;
+        lqi_segment_close(&segment);
+        *found = true;
+    }
+    free(ids);
+    return is_no_segment(err) ? LQ_OK : err;
+}
+
+static int uuid_of_positions(struct repair *repair, bool *found)
+{
+    char (*names)[LQ_NAME_MAX + 1];
+    size_t count;
+    int err = lqi_position_list(repair->io, repair->consumers_dir, &names, &count);
+    if (err) return err;
+    for (size_t i = 0; i < count && !*found; i++)
+        *found = lqi_position_uuid(repair->io, repair->consumers_dir, names[i], repair->meta.uuid) == LQ_OK;
+    free(names);
+    return LQ_OK;
+}
+
+/* Without meta: whose files are these? `damaged` is why it cannot be read. A queue of which nothing else is there has
+ * nothing to lose, and gets a new one. */
+static int recognise(struct repair *repair, int damaged)
+{
+    bool found = false;
+    char text[LQI_TEXT_MAX];
+    snprintf(text, sizeof text, "%s", lq_error_text());
+
+    int err = vote_of_segments(repair, &found);
+    if (!err && !found) err = uuid_of_positions(repair, &found);
+    if (err) return err;
+    if (!found && damaged == LQ_ECORRUPT && repair->log.log_dir >= 0) {
+        int error = repair->io->random(repair->io, repair->meta.uuid, sizeof repair->meta.uuid);
+        if (error) return lqi_fail_errno(error, "get random bytes for", LQI_META_NAME, -1);
+        found = true;
+    }
+    if (!found) return lqi_fail(LQ_ENOTQUEUE, "%.300s is not a queue, or nothing in it says which: %.100s", repair->path, text);
+    repair->meta.created_us = repair->io->wall_us(repair->io);
+    return lqi_options_complete(&(lq_options){.size = sizeof(lq_options)}, &repair->meta.options);
+}
+
+/* ---- meta ---------------------------------------------------------------- */
+
+/* Where the log begins if no slot says so: with its oldest file. Should that be beyond reading, it begins somewhere before the
+ * first that is not: the slot must never say of a file that it was given up, or the next opener would delete it. */
+static int trim_of_segments(struct repair *repair)
+{
+    struct lqi_segment segment;
+    uint64_t *ids, before = 0;
+    size_t count;
+
+    repair->trim = (struct lqi_trim){.sequence = 1, .first_id = 1, .next_id = 1};
+    int err = lqi_segment_list(repair->io, repair->log.log_dir, &ids, &count, NULL);
+    if (err) return err;
+    if (count) repair->trim.first_id = repair->trim.next_id = ids[0];
+    for (size_t i = 0; i < count; i++) {
+        err = lqi_segment_open(&segment, repair->io, repair->log.log_dir, ids[i], repair->meta.uuid, false);
+        if (!err) {
+            repair->trim.position = segment.head.position - lqi_min64(before, segment.head.position);
+            lqi_segment_close(&segment);
+        }
+        if (!is_no_segment(err)) break; /* LQ_OK, or the machine fails */
+        before += ROOM_FOR_UNREADABLE;
+        err = LQ_OK;
+    }
+    repair->trim.synced = repair->trim.position;
+    free(ids);
+    return err;
+}
+
+/* Reads meta, or what is left of it; `damage` stays empty when nothing is wrong. */
+int lqi_repair_look_at_meta(struct repair *repair, struct first_damage *damage)
+{
+    uint8_t bytes[LQI_META_SIZE] = {0};
+    uint64_t size = 0;
+    size_t got = 0;
+
+    int err = lqi_file_open(&repair->meta_file, repair->io, repair->dir, LQI_META_NAME, LQI_META_NAME,
+                            repair->dry ? LQI_OPEN_READ : LQI_OPEN_WRITE, 0);
+    if (!err) err = lqi_file_size(&repair->meta_file, &size);
+    if (!err) err = lqi_file_read(&repair->meta_file, 0, bytes, sizeof bytes, &got);
+    if (err && err != LQ_ENOTFOUND && err != LQ_ENOTQUEUE) return err;
+    if (err) lqi_repair_note(damage, 0, err == LQ_ENOTFOUND ? "the file is missing" : lq_error_text());
+    if (!err) err = lqi_meta_decode(bytes, sizeof bytes, &repair->meta);
+    if (err == LQ_EVERSION) return err;
+    repair->options_known = !err;
+    if (err) err = recognise(repair, err);
+    if (err) return err;
+    if (!damage->text[0]) lqi_meta_check(bytes, size, lqi_repair_note, damage);
+    if (lqi_trim_decode(bytes, sizeof bytes, repair->meta.uuid, &repair->trim)) return trim_of_segments(repair);
+    return LQ_OK;
+}
+
+int lqi_repair_lock_meta(struct repair *repair, const struct lqi_file *file)
+{
+    bool live = false, opening = false;
+    int error = 0;
+
+    if (repair->dry) error = repair->io->locked(repair->io, file->fd, LQI_BYTE_OPEN, 1, &opening);
+    else error = repair->io->lock(repair->io, file->fd, LQI_BYTE_OPEN);
+    if (error == EAGAIN || error == EACCES) opening = true;
+    else if (error) return lqi_fail_errno(error, "lock", LQI_META_NAME, -1);
+    if (!opening) error = repair->io->locked(repair->io, file->fd, LQI_BYTE_HANDLE, LQI_HANDLES_MAX, &live);
+    if (error && !opening) return lqi_fail_errno(error, "look at the locks of", LQI_META_NAME, -1);
+    return live || opening ? lqi_fail(LQ_EBUSY, "the queue is in use: repair it when everybody has closed it") : LQ_OK;
+}
+
+/* Who has a meta open that was replaced or removed since locks `shared`, too. */
+int lqi_repair_check_unused(struct repair *repair)
+{
+    struct lqi_file file;
+    bool live = false;
+    int error = 0;
+
+    if (lqi_file_open(&file, repair->io, repair->dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_READ, 0)) return LQ_OK;
+    error = repair->io->locked(repair->io, file.fd, LQI_BYTE_HANDLE, LQI_HANDLES_MAX, &live);
+    lqi_file_close(&file);
+    if (error) return lqi_fail_errno(error, "look at the locks of", LQI_SHARED_NAME, -1);
+    return live ? lqi_fail(LQ_EBUSY, "the queue is in use: repair it when everybody has closed it") : LQ_OK;
+}
+
+/* A new meta in aside/new, locked before it is anybody else's to lock. */
+static int make_meta(struct repair *repair, struct lqi_file *file)
+{
+    uint8_t bytes[LQI_META_SIZE];
+    struct lqi_trim first = repair->trim;
+
+    first.sequence = 1;
+    lqi_meta_encode(bytes, &repair->meta, &first);
+    int err = lqi_publish(repair->io, repair->aside.new_dir, &(struct lqi_publication){
+        .name = LQI_META_NAME, .shown = LQI_META_NAME, .mode = repair->meta.options.mode, .bytes = bytes, .size = sizeof bytes,
+        .file_size = sizeof bytes});
+    if (!err) err = lqi_file_open(file, repair->io, repair->aside.new_dir, LQI_META_NAME, LQI_META_NAME, LQI_OPEN_WRITE, 0);
+    if (!err) err = lqi_repair_lock_meta(repair, file);
+    if (!err) repair->trim = first;
+    return err;
+}
+
+static bool has_meta(const struct repair *repair)
+{
+    struct lqi_file file;
+    int err = lqi_file_open(&file, repair->io, repair->dir, LQI_META_NAME, LQI_META_NAME, LQI_OPEN_READ, 0);
+    lqi_file_close(&file);
+    return err != LQ_ENOTFOUND;
+}
+
+int lqi_repair_meta(struct repair *repair, const char *damage)
+{
+    const char *remedy = repair->options_known ? "written anew from what is good in it" : "made anew, with the default options";
+    struct lqi_file file = LQI_FILE_NONE;
+    bool there = has_meta(repair);
+
+    if (repair->dry) return lqi_repair_tell(repair, LQI_META_NAME, there, damage, remedy, 0, 0);
+    int err = lqi_repair_need_aside(repair);
+    if (!err) err = make_meta(repair, &file);
+    if (!err) err = there ? lqi_aside_replace(&repair->aside, LQI_META_NAME, LQI_META_NAME)
+                          : lqi_aside_place(&repair->aside, LQI_META_NAME, LQI_META_NAME);
+    if (err) {
+        lqi_file_close(&file);
+        return err;
+    }
+    repair->old_meta = repair->meta_file;
+    repair->meta_file = file;
+    return lqi_repair_tell(repair, LQI_META_NAME, there, damage, remedy, 0, 0);
+}
