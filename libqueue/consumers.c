@@ -221,7 +221,7 @@ int lqi_consumers_rescue(const struct lqi_io *io, int dir, const uint8_t uuid[16
 
 /* ---- loading ------------------------------------------------------------ */
 
-/* Of the words in an offset file; the consumer's own floor may be above the file's by now. */
+/* Of the words in an offset file, in the order of their ids; the consumer's own floor may be above the file's by now. */
 struct settled {
     uint64_t floor, delivered;
     uint64_t above, below;
@@ -231,8 +231,9 @@ static void count_settled(void *context, uint64_t id, uint32_t word)
 {
     struct settled *settled = context;
     if (!(word & LQI_WORD_SETTLED) || id > settled->delivered) return;
-    if (id > settled->floor) settled->above++;
-    else settled->below++;
+    if (id <= settled->floor) settled->below++;
+    else if (id == settled->floor + 1) settled->floor++; /* a clamp has brought it to what was settled out of order */
+    else settled->above++;
 }
 
 /* A consumer ahead of the log's end would never receive again once the ids are given anew. */
@@ -287,6 +288,7 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     settled.floor = lqi_floor(consumer);
     settled.delivered = lqi_delivered(consumer);
     if (!err) err = lqi_position_load(&position, count_settled, &settled, NULL, NULL);
+    if (!err) atomic_store(&consumer->floor, settled.floor);
     atomic_store(&consumer->returned, settled.delivered - settled.floor - settled.above);
     /* Where retention has overtaken it, what had been settled out of order was not lost. */
     atomic_store(&consumer->dropped, atomic_load(&consumer->dropped) - lqi_min64(settled.below, atomic_load(&consumer->dropped)));

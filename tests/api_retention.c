@@ -467,6 +467,29 @@ static void what_was_settled_out_of_order_before_one_was_overtaken_is_neither_re
     OK(lq_close(queue));
 }
 
+static void one_that_was_overtaken_begins_behind_what_it_has_settled_there(void **state)
+{
+    lq_queue *queue = api_open(state, &(lq_options){SMALL, .size_max = 256 << 10, .retention = LQ_RETAIN_LIMITS});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    lq_message message;
+    api_put_range(queue, 1, 1, BODY);
+    OK(lq_poll(consumer, &message)); /* held until it is closed */
+    api_put_range(queue, 2, 1000, BODY);
+    uint64_t first = api_stats(queue).first_id;
+    HOLDS(first > 700);
+    api_take_range(consumer, first, 990, BODY);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+
+    queue = api_open(state, NULL);
+    lq_consumer_stats of_c = api_consumer_stats(queue, "c");
+    EQUAL(of_c.floor, 990);
+    EQUAL(of_c.delivered, 990);
+    EQUAL(of_c.ready, 10);
+    EQUAL(of_c.dropped, 1);
+    OK(lq_close(queue));
+}
+
 static void a_consumer_that_was_overtaken_before_its_first_get_goes_on_at_the_oldest(void **state)
 {
     lq_queue *queue = api_open(state, &(lq_options){SMALL, .size_max = 256 << 10, .retention = LQ_RETAIN_LIMITS});
@@ -537,6 +560,7 @@ int main(void)
         IN_DIRECTORY(segments_that_are_too_old_go_with_the_next_one_and_when_opened),
         IN_DIRECTORY(a_consumer_that_was_overtaken_while_closed_begins_at_the_oldest),
         IN_DIRECTORY(what_was_settled_out_of_order_before_one_was_overtaken_is_neither_ready_nor_dropped),
+        IN_DIRECTORY(one_that_was_overtaken_begins_behind_what_it_has_settled_there),
         IN_DIRECTORY(a_consumer_that_was_overtaken_before_its_first_get_goes_on_at_the_oldest),
         IN_DIRECTORY(a_reader_that_was_overtaken_goes_on_at_the_oldest),
     };
