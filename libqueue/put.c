@@ -27,8 +27,13 @@ static void retain_old(lq_queue *queue)
 {
     struct lqi_log *log = &queue->log;
     uint64_t span = atomic_load_explicit(&log->state->write_span, memory_order_relaxed);
-    if (atomic_exchange_explicit(&queue->retained_span, span, memory_order_relaxed) != span)
-        (void)lqi_retain(log, 0, false, NULL); /* tried again with the next one */
+    if (atomic_exchange_explicit(&queue->retained_span, span, memory_order_relaxed) == span) return;
+
+    /* The message is in the queue: for whoever deletes segments just now, or was stopped at it, its PUT does not wait. */
+    int limit = lqi_lock_limit(0);
+    int err = lqi_retain(log, 0, false, NULL); /* tried again with the next span; if it is only him, with the next PUT */
+    lqi_lock_limit(limit);
+    if (err == LQ_EBUSY) atomic_store_explicit(&queue->retained_span, 0, memory_order_relaxed);
 }
 
 static int after_append(lq_queue *queue, uint64_t end)
@@ -77,7 +82,8 @@ static int ms_left(int64_t deadline)
     return left <= 0 ? 0 : left < LQI_LOCK_UNLIMITED ? (int)left : LQI_LOCK_UNLIMITED;
 }
 
-/* Neither for room nor for locks does it wait beyond the deadline: what has not been appended then is not in the queue. */
+/* Neither for room nor for locks does it wait beyond the deadline, nor give up before: what has not been appended then is
+ * not in the queue. */
 static int append_by(lq_queue *queue, const struct lqi_append *record, int64_t deadline, uint64_t *id_out, uint64_t *end_out)
 {
     for (;;) {
@@ -86,8 +92,10 @@ static int append_by(lq_queue *queue, const struct lqi_append *record, int64_t d
         bool full = err == LQ_EFULL;
         if (full) err = wait_for_room(queue, lqi_record_span(record->size), deadline);
         lqi_lock_limit(limit);
-        if (err == LQ_EBUSY && deadline != INT64_MAX && lqi_now_us() >= deadline)
-            return lqi_fail(LQ_TIMEOUT, "not appended in the time given: %.400s", lq_error_text());
+        if (err == LQ_EBUSY && deadline != INT64_MAX) {
+            if (lqi_now_us() >= deadline) return lqi_fail(LQ_TIMEOUT, "not appended in the time given: %.400s", lq_error_text());
+            continue;
+        }
         if (err || !full) return err;
     }
 }

@@ -11,18 +11,24 @@
 #include "error.h"
 
 int lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
-static _Thread_local int limit_ms = LQI_LOCK_UNLIMITED;
+#define UNLIMITED_US ((int64_t)LQI_LOCK_UNLIMITED * 1000)
+static _Thread_local int64_t limit_us = UNLIMITED_US; /* what is left of it */
 
-int lqi_lock_limit(int now_ms)
+static int limit_left_ms(void)
 {
-    int before = limit_ms;
-    limit_ms = now_ms;
+    return (int)((limit_us + 999) / 1000);
+}
+
+int lqi_lock_limit(int limit_ms)
+{
+    int before = limit_left_ms();
+    limit_us = (int64_t)limit_ms * 1000;
     return before;
 }
 
 int lqi_lock_patience(void)
 {
-    return limit_ms < lqi_lock_patience_ms ? limit_ms : lqi_lock_patience_ms;
+    return limit_left_ms() < lqi_lock_patience_ms ? limit_left_ms() : lqi_lock_patience_ms;
 }
 
 /* ---- time -------------------------------------------------------------- */
@@ -218,8 +224,19 @@ int lqi_lock_init(struct lqi_lock *lock)
     return error ? lqi_fail_errno(error, "make", "a lock", -1) : LQ_OK;
 }
 
+/* Somebody has the lock. What is waited for it comes off the thread's limit. */
+static int wait_for_lock(pthread_mutex_t *mutex, int patience_ms)
+{
+    if (!limit_us) return ETIMEDOUT;
+    int64_t from = lqi_now_us();
+    int error = timed_lock(mutex, patience_ms);
+    int64_t waited = lqi_now_us() - from;
+    if (limit_us != UNLIMITED_US) limit_us = waited < limit_us ? limit_us - waited : 0;
+    return error;
+}
+
 /* What an answer of pthreads means. */
-static int lock_result(int error, const char *what)
+static int lock_result(int error, const char *what, int patience_ms)
 {
     switch (error) {
     case 0: return LQI_LOCKED;
@@ -227,7 +244,7 @@ static int lock_result(int error, const char *what)
     case EBUSY: return LQI_NOT_LOCKED;
     case ETIMEDOUT:
         return lqi_fail(LQ_EBUSY, "lock of %s: not had in %d ms; has the process that holds it been stopped?", what,
-                        lqi_lock_patience());
+                        patience_ms);
     case ENOTRECOVERABLE:
         return lqi_fail(LQ_EIO, "lock of %s: unusable, an owner died in it and nobody could repair what it guards", what);
     default: return lqi_fail_errno(error, "lock", what, -1);
@@ -236,15 +253,15 @@ static int lock_result(int error, const char *what)
 
 int lqi_lock_try(struct lqi_lock *lock)
 {
-    return lock_result(pthread_mutex_trylock(&lock->mutex), "shared memory");
+    return lock_result(pthread_mutex_trylock(&lock->mutex), "shared memory", 0);
 }
 
 int lqi_lock(struct lqi_lock *lock, const char *what)
 {
     /* First without asking for the time, which costs as much as the lock. */
-    int error = pthread_mutex_trylock(&lock->mutex);
-    if (error == EBUSY) error = limit_ms == 0 ? ETIMEDOUT : timed_lock(&lock->mutex, lqi_lock_patience());
-    return lock_result(error, what);
+    int error = pthread_mutex_trylock(&lock->mutex), patience_ms = lqi_lock_patience();
+    if (error == EBUSY) error = wait_for_lock(&lock->mutex, patience_ms);
+    return lock_result(error, what, patience_ms);
 }
 
 void lqi_lock_mend(struct lqi_lock *lock)

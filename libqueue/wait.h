@@ -68,8 +68,8 @@ int lqi_lock_init(struct lqi_lock *lock); /* LQ_ENOMEM LQ_EUNSUPPORTED */
 #define LQI_LOCK_PATIENCE_MS 10000
 extern int lqi_lock_patience_ms; /* the above; only tests change it */
 int lqi_lock(struct lqi_lock *lock, const char *what);
-/* From now on this thread waits for a lock no longer than so (0: LQ_EBUSY at once), even if the above is more. Returns what
- * was set before; LQI_LOCK_UNLIMITED at first. */
+/* From now on this thread waits for locks, for all of them together, no longer than so (0: LQ_EBUSY at once), even if the
+ * above is more. Returns what was left of the limit before; LQI_LOCK_UNLIMITED at first. */
 #define LQI_LOCK_UNLIMITED INT32_MAX
 int lqi_lock_limit(int limit_ms);
 int lqi_lock_patience(void); /* the lesser of the two */

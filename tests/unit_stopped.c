@@ -141,6 +141,60 @@ static void a_put_that_may_wait_for_room_waits_for_a_stopped_putter_no_longer(vo
     }
 }
 
+/* Each lock has its own patience, and a PUT has one time: it needs several of them, and some several times. */
+static void a_put_that_may_wait_for_room_uses_all_of_its_time_and_no_more(void **state)
+{
+    for (enum lock lock = APPEND; lock <= TRIM; lock++) {
+        static char large[40000];
+        lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .full = LQ_FULL_BLOCK, .full_timeout_ms = 400,
+                                                    .size_max = 1 << 17, .segment_size = 65536, .ring_size = 65536});
+        uint64_t before = api_put(queue, "there");
+        for (int i = 0; lock == TRIM && i < 3; i++) OK(lq_put(queue, large, sizeof large, &before)); /* it is full */
+        stop_with(lock);
+        lqi_lock_patience_ms = 30;
+        HOLDS(TIMED(LQ_TIMEOUT, lq_put(queue, large, lock == APPEND ? 10 : sizeof large, NULL)) >= 400000);
+        child_kill(holder.child);
+        EQUAL(api_put(queue, "next"), before + 1);
+        OK(lq_close(queue));
+    }
+}
+
+static void a_put_is_over_when_its_message_is_in_though_a_deleter_of_segments_is_stopped(void **state)
+{
+    lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .retention = LQ_RETAIN_LIMITS, .size_max = 1 << 17,
+                                                .segment_size = 65536, .ring_size = 65536});
+    static char body[10000];
+    stop_with(TRIM);
+    /* Up to size_max: over it, PUT cannot go on without him. */
+    for (int i = 0; i < 12; i++) TIMED(LQ_OK, lq_put(queue, body, sizeof body, NULL));
+    HOLDS(api_stats(queue).segments >= 2);
+    child_kill(holder.child);
+    OK(lq_close(queue));
+}
+
+/* What could not be deleted for him is deleted by the next PUT, not only when another segment has begun. */
+static void old_segments_go_with_the_first_put_after_a_deleter_has_gone(void **state)
+{
+    lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .segment_size = 65536, .ring_size = 65536});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    static char body[10000];
+    stop_with(TRIM);
+    for (uint64_t i = 1; i <= 20; i++) {
+        TIMED(LQ_OK, lq_put(queue, body, sizeof body, NULL));
+        lq_message message;
+        OK(lq_get(consumer, &message, 1000));
+        OK(lq_ack(consumer, &message));
+    }
+    EQUAL(api_stats(queue).first_id, 1);
+    child_kill(holder.child);
+    uint64_t segments = api_stats(queue).segments;
+    api_put(queue, "small");
+    HOLDS(api_stats(queue).first_id > 1);
+    HOLDS(api_stats(queue).segments < segments);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 static _Atomic uint32_t told;
 
 static int count_told(void *context, int code, const lq_message *message)
@@ -181,6 +235,9 @@ int main(void)
         IN_DIRECTORY(get_and_poll_keep_to_their_time_when_a_member_is_stopped),
         IN_DIRECTORY(get_goes_on_when_a_putter_is_stopped_in_an_append_or_in_writing_out),
         IN_DIRECTORY(a_put_that_may_wait_for_room_waits_for_a_stopped_putter_no_longer),
+        IN_DIRECTORY(a_put_that_may_wait_for_room_uses_all_of_its_time_and_no_more),
+        IN_DIRECTORY(a_put_is_over_when_its_message_is_in_though_a_deleter_of_segments_is_stopped),
+        IN_DIRECTORY(old_segments_go_with_the_first_put_after_a_deleter_has_gone),
         IN_DIRECTORY(other_consumers_are_told_while_a_member_of_one_is_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

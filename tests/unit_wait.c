@@ -409,6 +409,31 @@ static void a_stopped_owner_is_busy_and_nobody_waits_for_ever(void **state)
     lqi_unlock(&shared->lock);
 }
 
+static void a_limit_is_for_all_locks_together(void **state)
+{
+    (void)state;
+    pid_t child = child_start(take_and_hold, NULL);
+    assert_true(comes_to_be(&shared->started, 1));
+    assert_int_equal(lqi_lock_limit(60), LQI_LOCK_UNLIMITED);
+    lqi_lock_patience_ms = 20;
+    assert_int_equal(lqi_lock(&shared->lock, "test"), LQ_EBUSY);
+    assert_non_null(strstr(lq_error_text(), "20 ms"));
+    int left = lqi_lock_limit(30); /* ... of the 60 */
+    assert_true(left <= 40);
+    lqi_lock_patience_ms = 1000;
+    assert_int_equal(lqi_lock(&shared->lock, "test"), LQ_EBUSY);
+    assert_non_null(strstr(lq_error_text(), "30 ms"));
+    assert_int_equal(lqi_lock_patience(), 0);
+    for (int i = 0; i < 1000; i++) assert_int_equal(lqi_lock(&shared->lock, "test"), LQ_EBUSY); /* at once */
+    assert_non_null(strstr(lq_error_text(), " 0 ms"));
+    assert_int_equal(lqi_lock_limit(LQI_LOCK_UNLIMITED), 0);
+    assert_int_equal(lqi_lock_patience(), 1000);
+    child_kill(child);
+    assert_int_equal(lqi_lock(&shared->lock, "test"), LQI_INHERITED);
+    lqi_lock_mend(&shared->lock);
+    lqi_unlock(&shared->lock);
+}
+
 static int wait_for_the_lock(void *unused)
 {
     (void)unused;
@@ -502,6 +527,7 @@ int main(void)
         SHARING(a_thread_that_ends_with_the_lock_leaves_it_to_the_others),
         SHARING(an_inherited_lock_may_pass_through_several_deaths),
         SHARING(a_stopped_owner_is_busy_and_nobody_waits_for_ever),
+        SHARING(a_limit_is_for_all_locks_together),
         SHARING(a_killed_waiter_harms_nobody),
         SHARING(a_lock_nobody_mended_is_never_had_again),
         SHARING(what_a_lock_guards_is_changed_by_one_at_a_time),
