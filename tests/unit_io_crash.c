@@ -1,5 +1,5 @@
-/* The machine whose power fails: does it keep what was synced, lose what it may lose, and otherwise behave
- * like the real one? */
+/* The machine whose power fails: does it keep what was synced, and lose what it may lose? What it is like
+ * as long as it runs: unit_io_crash_calls.c. */
 #include "support/io_crash.h"
 
 #include <errno.h>
@@ -13,9 +13,7 @@
 
 #include <cmocka.h>
 
-#include "support/io_fault.h"
 #include "support/io_subsets.h"
-#include "support/scratch.h"
 
 /* ---- helpers ----------------------------------------------------------- */
 
@@ -498,29 +496,6 @@ static void a_mapped_file_is_one_memory_mirrored_and_may_lose_its_pages(void **s
     io->close(io, other);
 }
 
-static void a_memory_that_is_used_again_is_zero(void **state)
-{
-    (void)state;
-    for (int i = 0; i < 20; i++) {
-        struct io_crash *other = io_crash_new(3);
-        const struct lqi_io *that = io_crash_io(other);
-        int dir = -1, fd = -1;
-        void *map = NULL;
-        size_t size = (size_t)(i % 3 + 1) * 4096;
-        assert_int_equal(that->dir_open(that, -1, ".", &dir), 0);
-        assert_int_equal(that->open(that, dir, "a", LQI_OPEN_NEW, 0, &fd), 0);
-        assert_int_equal(that->allocate(that, fd, size), 0);
-        assert_int_equal(that->map(that, fd, 0, size, 4096, true, &map), 0);
-        uint8_t *bytes = map;
-        for (size_t j = 0; j < size + 4096; j++) assert_int_equal(bytes[j], 0);
-        memset(map, 0xee, size);
-        that->unmap(that, map, size, 4096);
-        that->close(that, fd);
-        that->close(that, dir);
-        io_crash_free(other);
-    }
-}
-
 struct watcher {
     int calls, changed, crashes;
     enum io_kind last;
@@ -557,96 +532,6 @@ static void every_call_can_be_watched_and_crashed_after(void **state)
     assert_int_equal(io_crash_calls(machine) - before, 8);
     io_crash_watch(machine, NULL, NULL);
     io->close(io, fd);
-}
-
-/* ---- like the real one ------------------------------------------------- */
-
-static uint32_t next_random(uint32_t *seed)
-{
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 17;
-    *seed ^= *seed << 5;
-    return *seed;
-}
-
-struct listing {
-    uint32_t sum, count;
-};
-
-static int add_name(void *context, const char *name)
-{
-    struct listing *listing = context;
-    listing->count++;
-    while (*name) listing->sum += (uint8_t)*name++;
-    return 0;
-}
-
-/* Does one random thing and says what came of it, as a number. */
-static uint64_t act(const struct lqi_io *on, int dir, int fds[8], uint32_t seed)
-{
-    static const char *const names[] = {"a", "b", "c", "d"};
-    uint32_t what = next_random(&seed) % 16, slot = next_random(&seed) % 8;
-    const char *name = names[next_random(&seed) % 4], *other = names[next_random(&seed) % 4];
-    uint64_t offset = next_random(&seed) % 20000, number = next_random(&seed);
-    char bytes[5000];
-    size_t size = next_random(&seed) % sizeof bytes, got = 0;
-    struct lqi_io_stat stat = {0};
-    struct listing listing = {0};
-    bool flag = false;
-    int fd = fds[slot], new = -1, error = 0;
-
-    switch (what) {
-    case 0: case 1: case 2:
-        error = on->open(on, dir, name, what == 2 ? LQI_OPEN_NEW : what == 1 ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0600, &new);
-        if (error) return (uint64_t)error;
-        on->close(on, fd);
-        fds[slot] = new;
-        return 0;
-    case 3: return (uint64_t)on->rename(on, dir, name, other, number % 2);
-    case 4: return (uint64_t)on->unlink(on, dir, name);
-    case 5: error = on->dir_list(on, dir, add_name, &listing); return (uint64_t)error << 32 | listing.count << 16 | listing.sum;
-    case 6: return (uint64_t)on->dir_sync(on, dir);
-    default: break;
-    }
-    if (fd < 0) return 0;
-    switch (what) {
-    case 7: case 8: case 9:
-        memset(bytes, (int)number, size);
-        return (uint64_t)on->write(on, fd, offset, bytes, size);
-    case 10: return (uint64_t)on->truncate(on, fd, offset);
-    case 11: return (uint64_t)on->allocate(on, fd, offset);
-    case 12: return (uint64_t)(number % 2 ? on->lock(on, fd, number % 7) : on->unlock(on, fd, number % 7));
-    case 13: error = on->locked(on, fd, number % 5, number % 4, &flag); return (uint64_t)error << 1 | flag;
-    case 14:
-        error = on->read(on, fd, offset, bytes, size, &got);
-        for (size_t i = 0; i < got; i++) number = number * 31 + (uint8_t)bytes[i];
-        return (uint64_t)error << 48 ^ number ^ (uint64_t)got << 32;
-    default:
-        error = on->stat(on, fd, &stat) | on->sync(on, fd);
-        return (uint64_t)error << 48 | (uint64_t)stat.links << 32 | stat.size;
-    }
-}
-
-static void every_call_answers_like_the_real_machine(void **state)
-{
-    const struct lqi_io *real = &lqi_io_posix;
-    char *path = *state;
-    int dir = -1;
-    uint32_t seed = 2463534242;
-
-    assert_int_equal(switch_on(state), 0);
-    *state = path;
-    assert_int_equal(real->dir_open(real, -1, path, &dir), 0);
-    int fds[8] = {-1, -1, -1, -1, -1, -1, -1, -1}, real_fds[8] = {-1, -1, -1, -1, -1, -1, -1, -1};
-    for (int i = 0; i < 20000; i++) {
-        uint32_t now = next_random(&seed);
-        uint64_t ours = act(io, root, fds, now), theirs = act(real, dir, real_fds, now);
-        if (ours != theirs) print_error("call %d, seed %u: %llx, not %llx\n", i, now, (unsigned long long)ours, (unsigned long long)theirs);
-        assert_true(ours == theirs);
-    }
-    for (int i = 0; i < 8; i++) io->close(io, fds[i]), real->close(real, real_fds[i]);
-    real->close(real, dir);
-    switch_off(NULL);
 }
 
 static void crashing_is_fast(void **state)
@@ -702,9 +587,7 @@ int main(void)
         SWITCHED_ON(seeds_find_every_outcome),
         SWITCHED_ON(the_death_of_processes_loses_nothing_but_a_power_loss_after_it_may),
         SWITCHED_ON(a_mapped_file_is_one_memory_mirrored_and_may_lose_its_pages),
-        SWITCHED_ON(a_memory_that_is_used_again_is_zero),
         SWITCHED_ON(every_call_can_be_watched_and_crashed_after),
-        cmocka_unit_test_setup_teardown(every_call_answers_like_the_real_machine, scratch_make, scratch_remove),
         SWITCHED_ON(crashing_is_fast),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
