@@ -22,7 +22,7 @@ int lqi_consumers_promise(const struct lqi_io *io, int dir, const uint8_t uuid[1
     if (err) return err;
     for (size_t i = 0; i < count; i++) {
         err = lqi_position_open(&position, io, dir, names[i], uuid, false);
-        if (err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTFOUND || err == LQ_ENOTQUEUE) {
+        if (lqi_is_unreadable(err)) {
             err = LQ_OK;
             continue;
         }

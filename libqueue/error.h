@@ -7,6 +7,8 @@
 #ifndef LQI_ERROR_H
 #define LQI_ERROR_H
 
+#include <stdbool.h>
+
 #include "libqueue.h"
 
 #define LQI_TEXT_MAX 512
@@ -18,5 +20,12 @@ int lqi_fail(int code, const char *format, ...) __attribute__((format(printf, 2,
  * `offset` < 0: no byte to name. */
 int lqi_fail_errno(int error, const char *doing, const char *file, int64_t offset);
 int lqi_code_of_errno(int error);
+
+/* A file cannot be read, now or ever: it is damaged, of a newer version, or gone. Where the machine merely fails there is no
+ * such code, and what was not heard must not be taken for what is not there. */
+static inline bool lqi_is_unreadable(int code)
+{
+    return code == LQ_ECORRUPT || code == LQ_EVERSION || code == LQ_ENOTFOUND;
+}
 
 #endif

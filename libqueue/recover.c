@@ -188,12 +188,6 @@ static int unreadable_size(const struct lqi_log *log, uint64_t id, uint64_t *siz
     return err == LQ_ENOTQUEUE || err == LQ_ENOTFOUND ? LQ_OK : err;
 }
 
-/* Cannot be read, now or ever: where the machine merely fails, there would be no such answer. */
-static bool is_unreadable(int err)
-{
-    return err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTFOUND;
-}
-
 /* The header of the last segment is gone, and with it the salt that its records verify with. So may be those of
  * others before it: what is good before them all must stay before the end. */
 static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_t count, const struct lqi_promise *promise,
@@ -210,7 +204,7 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
             lqi_segment_close(&before);
             break;
         }
-        if (!is_unreadable(err)) return err;
+        if (!lqi_is_unreadable(err)) return err;
         err = unreadable_size(log, ids[index], &size);
         if (err) return err;
         if (index + 1 == count) last_size = size;
@@ -274,7 +268,7 @@ static int find_first(const struct lqi_log *log, const struct lqi_trim *trim, co
     found->first_id = ids[0];
     for (size_t i = 0; i < count; i++) {
         int err = lqi_segment_open(&segment, log->io, log->log_dir, ids[i], log->uuid, false);
-        if (is_unreadable(err)) continue;
+        if (lqi_is_unreadable(err)) continue;
         if (err) return err;
         found->first_position = segment.head.position;
         lqi_segment_close(&segment);

@@ -148,7 +148,7 @@ static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count
     size_t index = place - 1;
     int err = use_segment(scan, ids[index]);
     if (err == LQ_ENOTFOUND) return err;
-    if (err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTQUEUE) {
+    if (lqi_is_unreadable(err)) {
         char reason[sizeof scan->hole.text];
         snprintf(reason, sizeof reason, "%s", lq_error_text());
         if (use_covering(scan, ids, index)) return LQ_OK;
@@ -219,7 +219,7 @@ int lqi_scan_seek_id(struct lqi_scan *scan, uint64_t id)
         err = seek_in_segment(scan, ids[place - 1], id);
     }
     /* A segment that cannot be opened is a hole, and the walk will say so. */
-    if (err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTFOUND) {
+    if (lqi_is_unreadable(err)) {
         lqi_scan_close_segment(scan);
         lqi_scan_start(scan, lqi_scan_oldest_position(scan->log), id);
         err = LQ_OK;
