@@ -572,6 +572,8 @@ typedef struct lq_repair_result {
  *                            oldest message. Messages may so come again, and none is skipped
  *   the directory consumers  is made; the consumers were in it, and begin anew
  *   foreign files            set aside, if they are in log/ or consumers/, or in the place of `shared`
+ *   links                    nothing: what a symbolic link leads to, or has a second name (a hard link), may be good. LQ_ECORRUPT
+ *                            says which it is; put the file itself, or a copy, in its place
  *
  * What processes that died left in `shared` is brought into the files first, as by any opener; a dry run does not know
  * what damage that will bring to light.

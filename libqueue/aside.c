@@ -10,6 +10,24 @@
 #define TRIES 1000
 #define NAME_ROOM 200 /* of a stranger's name: with the time and a number it must fit into the 255 of a file's name */
 
+/* ---- what may be set aside ---------------------------------------------- */
+
+int lqi_aside_check(const struct lqi_io *io, int dir, const char *name, const char *shown)
+{
+    int fd = -1, error = io->open(io, dir, name, LQI_OPEN_READ, 0, &fd);
+
+    io->close(io, fd);
+    switch (error) {
+    case 0: case EISDIR: case ENXIO: return LQ_OK;
+    case EMLINK:
+        return lqi_fail(LQ_ECORRUPT, "%s has another name somewhere (a hard link), and may be good: remove that one, or put a copy in its place",
+                        shown);
+    case ELOOP:
+        return lqi_fail(LQ_ECORRUPT, "%s is a symbolic link, and what it leads to may be good: put that in its place, or remove it", shown);
+    default: return lqi_fail_errno(error, "open", shown, -1);
+    }
+}
+
 /* ---- open, close -------------------------------------------------------- */
 
 static int make_dir(const struct lqi_aside *aside, const char *path, uint32_t mode)

@@ -31,6 +31,10 @@ struct lqi_aside {
 
 #define LQI_ASIDE_NONE {NULL, -1, -1, -1, "", ""}
 
+/* May the name be set aside as damaged, or does it lead to something that may be good: is it a link? Then LQ_ECORRUPT, and the text
+ * says what to do about it. LQ_ENOTFOUND: nothing is there. `shown` is the name in texts. */
+int lqi_aside_check(const struct lqi_io *io, int dir, const char *name, const char *shown);
+
 /* Makes the directories if need be, durably, and sees to what an earlier repair left in aside/new. */
 int lqi_aside_open(struct lqi_aside *aside, const struct lqi_io *io, int queue_dir, uint32_t mode, int64_t when_us);
 void lqi_aside_close(struct lqi_aside *aside);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aside.h"
 #include "bytes.h"
 #include "scan.h"
 
@@ -39,19 +40,6 @@ struct plan {
 
 /* ---- looking at the files ------------------------------------------------ */
 
-/* Of a file that cannot be read as a segment: may it be set aside? */
-static int check_may_go(const struct lqi_log *log, uint64_t id)
-{
-    char name[LQI_SEGMENT_NAME_SIZE];
-    int fd = -1;
-
-    lqi_segment_name(name, id);
-    int error = log->io->open(log->io, log->log_dir, name, LQI_OPEN_READ, 0, &fd);
-    log->io->close(log->io, fd);
-    if (error != EMLINK) return LQ_OK;
-    return lqi_fail(LQ_ECORRUPT, "log/%s has another name somewhere (a hard link), and may be good: put a copy in its place", name);
-}
-
 static int look_at(const struct lqi_log *log, uint64_t id, struct piece *piece)
 {
     struct lqi_index_entry entry;
@@ -60,8 +48,10 @@ static int look_at(const struct lqi_log *log, uint64_t id, struct piece *piece)
     *piece = (struct piece){.id = id};
     int err = lqi_segment_open(&segment, log->io, log->log_dir, id, log->uuid, false);
     if (err == LQ_ECORRUPT) {
+        char name[LQI_SEGMENT_NAME_SIZE];
         snprintf(piece->text, sizeof piece->text, "%s", lq_error_text());
-        return check_may_go(log, id);
+        lqi_segment_name(name, id);
+        return lqi_aside_check(log->io, log->log_dir, name, segment.file.name);
     }
     if (err) return err;
     piece->readable = true;

@@ -408,3 +408,17 @@ done:
     if (err) lqi_file_close(file);
     return err;
 }
+
+int lqi_meta_check_in_place(const struct lqi_file *file, int dir)
+{
+    struct lqi_file there;
+    struct lqi_io_stat ours, theirs;
+
+    int err = lqi_file_open(&there, file->io, dir, LQI_META_NAME, LQI_META_NAME, LQI_OPEN_READ, 0);
+    if (err) return err;
+    int error = file->io->stat(file->io, file->fd, &ours);
+    if (!error) error = file->io->stat(file->io, there.fd, &theirs);
+    lqi_file_close(&there);
+    if (error) return lqi_fail_errno(error, "look at", LQI_META_NAME, -1);
+    return ours.inode == theirs.inode ? LQ_OK : lqi_fail(LQ_EBUSY, "the queue was repaired just now: open it again");
+}

@@ -84,6 +84,10 @@ int lqi_meta_create(const struct lqi_io *io, int dir, const struct lqi_meta *met
 int lqi_meta_open(const struct lqi_io *io, int dir, bool writable, struct lqi_file *file, struct lqi_meta *meta_out,
                   struct lqi_trim *trim_out);
 
+/* Is the file, which is locked by now, still the queue's? Repair may have put another one in its place between the opening of it and
+ * the locking: LQ_EBUSY. `dir` is the queue's. */
+int lqi_meta_check_in_place(const struct lqi_file *file, int dir);
+
 /* Reads the trim slots again (another process may have written). */
 int lqi_trim_load(const struct lqi_file *file, const uint8_t uuid[16], struct lqi_trim *trim_out);
 

@@ -456,25 +456,11 @@ static int take_handle(lq_queue *queue)
     return lqi_fail(LQ_ELIMIT, "the queue has %d handles already", LQI_HANDLES_MAX);
 }
 
-/* Repair may have put another one in its place between our opening it and our locking it. */
-static int check_meta_in_place(lq_queue *queue)
-{
-    struct lqi_file there = LQI_FILE_NONE;
-    struct lqi_io_stat ours, theirs;
-    int err = lqi_file_open(&there, queue->io, queue->dir, LQI_META_NAME, LQI_META_NAME, LQI_OPEN_READ, 0);
-    if (err) return err;
-    int error = queue->io->stat(queue->io, queue->meta_file.fd, &ours);
-    if (!error) error = queue->io->stat(queue->io, there.fd, &theirs);
-    lqi_file_close(&there);
-    if (error) return lqi_fail_errno(error, "look at", LQI_META_NAME, -1);
-    return ours.inode == theirs.inode ? LQ_OK : lqi_fail(LQ_EBUSY, "the queue was repaired just now: open it again");
-}
-
 static int join(lq_queue *queue)
 {
     int err = lock_open(queue);
     if (err) return err;
-    err = check_meta_in_place(queue);
+    err = lqi_meta_check_in_place(&queue->meta_file, queue->dir);
     if (!err) err = join_shared(queue);
     if (!err) err = take_handle(queue);
     if (!err) atomic_store(&queue->map.head->identity.ready, 1);

@@ -1,7 +1,7 @@
 /* lq_repair: from the outside in, so that each step can rely on what was mended before it:
  *
- *   1 which queue this is: the uuid, from meta or from the files that have it
- *   2 meta, and on it the locks that keep everybody else out; the directories
+ *   1 meta is locked, which keeps everybody else out, and says which queue this is, or the files do that have the uuid
+ *   2 meta, if it is damaged; the directories
  *   3 what dead processes left in `shared`, brought into the files by opening and closing the queue
  *   4 the log (mend.c), which every opener could read before, and can read after each step
  *   5 the consumers, who need to know where the log begins
@@ -65,10 +65,9 @@ static int make_part(struct repair *repair, const char *name, int *dir, const ch
 static int mend_part(struct repair *repair, const char *name, int *dir)
 {
     if (*dir >= 0) return LQ_OK;
-    int none = -1, error = repair->io->dir_open(repair->io, repair->dir, name, &none);
-    repair->io->close(repair->io, none);
-    int err = error == ENOENT ? LQ_OK : take_away(repair, name, "this is no directory");
-    if (err) return err;
+    int err = lqi_aside_check(repair->io, repair->dir, name, name);
+    if (!err) err = take_away(repair, name, "this is no directory");
+    if (err && err != LQ_ENOTFOUND) return err;
     if (repair->dry) return lqi_repair_tell(repair, name, false, "the directory is missing", "made, empty", 0, 0);
     return make_part(repair, name, dir, "the directory is missing");
 }
@@ -101,7 +100,7 @@ static int bring_in_what_was_left(struct repair *repair)
     repair->io->unlock(repair->io, repair->meta_file.fd, LQI_BYTE_OPEN);
     int err = lqi_open_io(repair->io, repair->path, &options, &queue);
     if (!err) err = lq_close(queue);
-    if (!err) err = lqi_repair_lock_meta(repair, &repair->meta_file);
+    if (!err) err = lqi_repair_lock(repair);
     return err ? err : lqi_trim_load(&repair->meta_file, repair->meta.uuid, &repair->trim);
 }
 
@@ -181,7 +180,7 @@ static int take_foreign(struct repair *repair, int dir, const char *shown)
 
 /* ---- the verb ------------------------------------------------------------ */
 
-static int open_dirs(struct repair *repair)
+static int open_queue(struct repair *repair)
 {
     bool shared;
     int error = repair->io->dir_open(repair->io, -1, repair->path, &repair->dir);
@@ -189,11 +188,15 @@ static int open_dirs(struct repair *repair)
     error = repair->io->dir_shared(repair->io, repair->dir, &shared);
     if (error) return lqi_fail_errno(error, "look at the file system of", repair->path, -1);
     if (!shared) return lqi_fail(LQ_EUNSUPPORTED, "%s is on a network file system, where locks and memory are not shared", repair->path);
+    return LQ_OK;
+}
 
+static int open_parts(struct repair *repair)
+{
     const char *const names[] = {"log", "consumers"};
     int *dirs[] = {&repair->log.log_dir, &repair->consumers_dir};
     for (int i = 0; i < 2; i++) {
-        error = repair->io->dir_open(repair->io, repair->dir, names[i], dirs[i]);
+        int error = repair->io->dir_open(repair->io, repair->dir, names[i], dirs[i]);
         if (error && error != ENOENT && error != ENOTDIR && error != ELOOP) return lqi_fail_errno(error, "open", names[i], -1);
     }
     return LQ_OK;
@@ -203,18 +206,21 @@ static int open_dirs(struct repair *repair)
 static int finish_earlier(struct repair *repair)
 {
     int dir = -1;
-    if (repair->dry || repair->io->dir_open(repair->io, repair->dir, LQI_ASIDE_NAME, &dir)) return LQ_OK;
+    if (repair->dry) return LQ_OK;
+    int error = repair->io->dir_open(repair->io, repair->dir, LQI_ASIDE_NAME, &dir);
     repair->io->close(repair->io, dir);
-    return lqi_repair_need_aside(repair);
+    if (error == ENOENT || error == ENOTDIR || error == ELOOP) return LQ_OK; /* what it may be instead is in nobody's way yet */
+    return error ? lqi_fail_errno(error, "open", LQI_ASIDE_NAME, -1) : lqi_repair_need_aside(repair);
 }
 
 static int mend_outside(struct repair *repair)
 {
     struct first_damage damage = {""};
-    int err = lqi_repair_look_at_meta(repair, &damage);
+    int err = open_queue(repair);
 
-    if (!err && repair->meta_file.fd >= 0) err = lqi_repair_lock_meta(repair, &repair->meta_file);
-    if (!err) err = lqi_repair_check_unused(repair);
+    if (!err) err = lqi_repair_hold_meta(repair, &damage);
+    if (!err) err = open_parts(repair);
+    if (!err) err = lqi_repair_look_at_meta(repair, &damage);
     if (!err) err = finish_earlier(repair);
     if (!err && damage.text[0]) err = lqi_repair_meta(repair, damage.text);
     if (!err) err = mend_part(repair, "log", &repair->log.log_dir);
@@ -276,8 +282,7 @@ int lqi_repair_io(const struct lqi_io *io, const char *path, unsigned flags, lq_
                             .consumers_dir = -1, .meta_file = LQI_FILE_NONE, .old_meta = LQI_FILE_NONE, .aside = LQI_ASIDE_NONE};
     repair.log.log_dir = -1;
 
-    int err = open_dirs(&repair);
-    if (!err) err = mend_all(&repair);
+    int err = mend_all(&repair);
     if (!err && !repair.dry) err = prove(&repair);
     release(&repair);
     if (result_out) {

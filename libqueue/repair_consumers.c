@@ -106,8 +106,13 @@ static int look_at_position(struct repair *repair, const char *name, struct firs
     struct lqi_position position;
     int err = lqi_position_open(&position, repair->io, repair->consumers_dir, name, repair->meta.uuid, false);
 
-    if (err == LQ_ECORRUPT) lqi_repair_note(damage, 0, lq_error_text());
-    if (err) return err == LQ_ECORRUPT ? LQ_OK : err;
+    if (err == LQ_ECORRUPT) {
+        char file[LQI_POSITION_NAME_SIZE];
+        lqi_repair_note(damage, 0, lq_error_text());
+        snprintf(file, sizeof file, "%s.pos", name);
+        return lqi_aside_check(repair->io, repair->consumers_dir, file, position.file.name);
+    }
+    if (err) return err;
     err = lqi_position_check(&position, lqi_repair_note, damage);
     lqi_position_close(&position);
     return err;

@@ -13,11 +13,6 @@
 
 /* ---- which queue this is ------------------------------------------------- */
 
-static bool is_no_segment(int err)
-{
-    return err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_ENOTFOUND || err == LQ_ENOTQUEUE;
-}
-
 /* The uuid that most segments have: a few of another queue may have been put here by mistake. */
 static int vote_of_segments(struct repair *repair, bool *found)
 {
@@ -28,7 +23,7 @@ static int vote_of_segments(struct repair *repair, bool *found)
     if (err) return err;
     for (size_t i = 0; i < count; i++) {
         err = lqi_segment_open(&segment, repair->io, repair->log.log_dir, ids[i], NULL, false);
-        if (is_no_segment(err)) continue;
+        if (lqi_is_unreadable(err)) continue;
         if (err) break;
         if (!votes) memcpy(repair->meta.uuid, segment.head.uuid, sizeof repair->meta.uuid);
         if (memcmp(repair->meta.uuid, segment.head.uuid, sizeof repair->meta.uuid) == 0) votes++;
@@ -37,7 +32,7 @@ static int vote_of_segments(struct repair *repair, bool *found)
         *found = true;
     }
     free(ids);
-    return is_no_segment(err) ? LQ_OK : err;
+    return lqi_is_unreadable(err) ? LQ_OK : err;
 }
 
 static int uuid_of_positions(struct repair *repair, bool *found)
@@ -46,19 +41,20 @@ static int uuid_of_positions(struct repair *repair, bool *found)
     size_t count;
     int err = lqi_position_list(repair->io, repair->consumers_dir, &names, &count);
     if (err) return err;
-    for (size_t i = 0; i < count && !*found; i++)
-        *found = lqi_position_uuid(repair->io, repair->consumers_dir, names[i], repair->meta.uuid) == LQ_OK;
+    for (size_t i = 0; i < count && !*found; i++) {
+        err = lqi_position_uuid(repair->io, repair->consumers_dir, names[i], repair->meta.uuid);
+        *found = !err;
+        if (err && !lqi_is_unreadable(err)) break;
+    }
     free(names);
-    return LQ_OK;
+    return lqi_is_unreadable(err) ? LQ_OK : err;
 }
 
-/* Without meta: whose files are these? `damaged` is why it cannot be read. A queue of which nothing else is there has
- * nothing to lose, and gets a new one. */
-static int recognise(struct repair *repair, int damaged)
+/* Without meta: whose files are these? `damaged` and `text` say why it cannot be read. A queue of which nothing else is there
+ * has nothing to lose, and gets a new one. */
+static int recognise(struct repair *repair, int damaged, const char *text)
 {
     bool found = false;
-    char text[LQI_TEXT_MAX];
-    snprintf(text, sizeof text, "%s", lq_error_text());
 
     int err = vote_of_segments(repair, &found);
     if (!err && !found) err = uuid_of_positions(repair, &found);
@@ -93,7 +89,7 @@ static int trim_of_segments(struct repair *repair)
             repair->trim.position = segment.head.position - lqi_min64(before, segment.head.position);
             lqi_segment_close(&segment);
         }
-        if (!is_no_segment(err)) break; /* LQ_OK, or the machine fails */
+        if (!lqi_is_unreadable(err)) break; /* LQ_OK, or the machine fails */
         before += ROOM_FOR_UNREADABLE;
         err = LQ_OK;
     }
@@ -102,55 +98,73 @@ static int trim_of_segments(struct repair *repair)
     return err;
 }
 
-/* Reads meta, or what is left of it; `damage` stays empty when nothing is wrong. */
-int lqi_repair_look_at_meta(struct repair *repair, struct first_damage *damage)
-{
-    uint8_t bytes[LQI_META_SIZE] = {0};
-    uint64_t size = 0;
-    size_t got = 0;
-
-    int err = lqi_file_open(&repair->meta_file, repair->io, repair->dir, LQI_META_NAME, LQI_META_NAME,
-                            repair->dry ? LQI_OPEN_READ : LQI_OPEN_WRITE, 0);
-    if (!err) err = lqi_file_size(&repair->meta_file, &size);
-    if (!err) err = lqi_file_read(&repair->meta_file, 0, bytes, sizeof bytes, &got);
-    if (err && err != LQ_ENOTFOUND && err != LQ_ENOTQUEUE) return err;
-    if (err) lqi_repair_note(damage, 0, err == LQ_ENOTFOUND ? "the file is missing" : lq_error_text());
-    if (!err) err = lqi_meta_decode(bytes, sizeof bytes, &repair->meta);
-    if (err == LQ_EVERSION) return err;
-    repair->options_known = !err;
-    if (err) err = recognise(repair, err);
-    if (err) return err;
-    if (!damage->text[0]) lqi_meta_check(bytes, size, lqi_repair_note, damage);
-    if (lqi_trim_decode(bytes, sizeof bytes, repair->meta.uuid, &repair->trim)) return trim_of_segments(repair);
-    return LQ_OK;
-}
-
-int lqi_repair_lock_meta(struct repair *repair, const struct lqi_file *file)
+/* Nobody else has the queue open, nor can open it until the lock is let go; a dry run only looks. */
+static int lock_meta(const struct repair *repair, const struct lqi_file *file)
 {
     bool live = false, opening = false;
     int error = 0;
 
     if (repair->dry) error = repair->io->locked(repair->io, file->fd, LQI_BYTE_OPEN, 1, &opening);
     else error = repair->io->lock(repair->io, file->fd, LQI_BYTE_OPEN);
-    if (error == EAGAIN || error == EACCES) opening = true;
+    if (error == EAGAIN) opening = true;
     else if (error) return lqi_fail_errno(error, "lock", LQI_META_NAME, -1);
     if (!opening) error = repair->io->locked(repair->io, file->fd, LQI_BYTE_HANDLE, LQI_HANDLES_MAX, &live);
     if (error && !opening) return lqi_fail_errno(error, "look at the locks of", LQI_META_NAME, -1);
     return live || opening ? lqi_fail(LQ_EBUSY, "the queue is in use: repair it when everybody has closed it") : LQ_OK;
 }
 
+int lqi_repair_lock(const struct repair *repair)
+{
+    int err = lock_meta(repair, &repair->meta_file);
+    return err ? err : lqi_meta_check_in_place(&repair->meta_file, repair->dir); /* another repair may have been faster */
+}
+
 /* Who has a meta open that was replaced or removed since locks `shared`, too. */
-int lqi_repair_check_unused(struct repair *repair)
+static int check_unused(const struct repair *repair)
 {
     struct lqi_file file;
     bool live = false;
-    int error = 0;
 
-    if (lqi_file_open(&file, repair->io, repair->dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_READ, 0)) return LQ_OK;
-    error = repair->io->locked(repair->io, file.fd, LQI_BYTE_HANDLE, LQI_HANDLES_MAX, &live);
+    int err = lqi_file_open(&file, repair->io, repair->dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_READ, 0);
+    if (err == LQ_ENOTQUEUE) err = lqi_aside_check(repair->io, repair->dir, LQI_SHARED_NAME, LQI_SHARED_NAME);
+    if (err || file.fd < 0) return err == LQ_ENOTFOUND ? LQ_OK : err; /* what is no file is nobody's memory */
+    int error = repair->io->locked(repair->io, file.fd, LQI_BYTE_HANDLE, LQI_HANDLES_MAX, &live);
     lqi_file_close(&file);
     if (error) return lqi_fail_errno(error, "look at the locks of", LQI_SHARED_NAME, -1);
     return live ? lqi_fail(LQ_EBUSY, "the queue is in use: repair it when everybody has closed it") : LQ_OK;
+}
+
+int lqi_repair_hold_meta(struct repair *repair, struct first_damage *damage)
+{
+    int err = lqi_file_open(&repair->meta_file, repair->io, repair->dir, LQI_META_NAME, LQI_META_NAME,
+                            repair->dry ? LQI_OPEN_READ : LQI_OPEN_WRITE, 0);
+    repair->meta_bad = err;
+    if (err == LQ_ENOTFOUND || err == LQ_ENOTQUEUE) lqi_repair_note(damage, 0, err == LQ_ENOTFOUND ? "the file is missing" : lq_error_text());
+    if (err == LQ_ENOTFOUND) err = LQ_OK;
+    else if (err == LQ_ENOTQUEUE) err = lqi_aside_check(repair->io, repair->dir, LQI_META_NAME, LQI_META_NAME);
+    else if (!err) err = lqi_repair_lock(repair);
+    return err ? err : check_unused(repair);
+}
+
+/* Reads meta, or what is left of it; `damage` stays empty when nothing is wrong. */
+int lqi_repair_look_at_meta(struct repair *repair, struct first_damage *damage)
+{
+    uint8_t bytes[LQI_META_SIZE] = {0};
+    uint64_t size = 0;
+    size_t got = 0;
+    int err = LQ_OK, bad = repair->meta_bad;
+
+    if (!bad) err = lqi_file_size(&repair->meta_file, &size);
+    if (!bad && !err) err = lqi_file_read(&repair->meta_file, 0, bytes, sizeof bytes, &got);
+    if (err) return err;
+    if (!bad) bad = lqi_meta_decode(bytes, sizeof bytes, &repair->meta);
+    if (bad == LQ_EVERSION) return bad;
+    repair->options_known = !bad;
+    if (!damage->text[0]) lqi_meta_check(bytes, size, lqi_repair_note, damage);
+    if (bad) err = recognise(repair, bad, damage->text);
+    if (err) return err;
+    if (lqi_trim_decode(bytes, sizeof bytes, repair->meta.uuid, &repair->trim)) return trim_of_segments(repair);
+    return LQ_OK;
 }
 
 /* A new meta in aside/new, locked before it is anybody else's to lock. */
@@ -165,24 +179,16 @@ static int make_meta(struct repair *repair, struct lqi_file *file)
         .name = LQI_META_NAME, .shown = LQI_META_NAME, .mode = repair->meta.options.mode, .bytes = bytes, .size = sizeof bytes,
         .file_size = sizeof bytes});
     if (!err) err = lqi_file_open(file, repair->io, repair->aside.new_dir, LQI_META_NAME, LQI_META_NAME, LQI_OPEN_WRITE, 0);
-    if (!err) err = lqi_repair_lock_meta(repair, file);
+    if (!err) err = lock_meta(repair, file);
     if (!err) repair->trim = first;
     return err;
-}
-
-static bool has_meta(const struct repair *repair)
-{
-    struct lqi_file file;
-    int err = lqi_file_open(&file, repair->io, repair->dir, LQI_META_NAME, LQI_META_NAME, LQI_OPEN_READ, 0);
-    lqi_file_close(&file);
-    return err != LQ_ENOTFOUND;
 }
 
 int lqi_repair_meta(struct repair *repair, const char *damage)
 {
     const char *remedy = repair->options_known ? "written anew from what is good in it" : "made anew, with the default options";
     struct lqi_file file = LQI_FILE_NONE;
-    bool there = has_meta(repair);
+    bool there = repair->meta_bad != LQ_ENOTFOUND;
 
     if (repair->dry) return lqi_repair_tell(repair, LQI_META_NAME, there, damage, remedy, 0, 0);
     int err = lqi_repair_need_aside(repair);

@@ -17,6 +17,7 @@ struct repair {
     lq_repair_result result;
 
     int dir, consumers_dir;    /* -1: missing. log_dir is in `log` */
+    int meta_bad;              /* LQ_ENOTFOUND: it is missing; LQ_ENOTQUEUE: it is no file */
     struct lqi_file meta_file; /* the one that is locked; none if it is missing, or no file */
     struct lqi_file old_meta;  /* the one that it has replaced, locked until the end */
     struct lqi_meta meta;
@@ -40,10 +41,13 @@ struct first_damage {
 
 void lqi_repair_note(void *context, uint64_t offset, const char *text);
 
-/* repair_meta.c. Opens meta, says which queue this is and what it is like, from what is left of it; locks it. */
+/* repair_meta.c. Opens meta and locks it: only then may anything be read that others change. LQ_EBUSY. */
+int lqi_repair_hold_meta(struct repair *repair, struct first_damage *damage);
+/* Says which queue this is and what it is like, from what is left of it; `damage` stays empty when nothing is wrong. */
 int lqi_repair_look_at_meta(struct repair *repair, struct first_damage *damage);
-int lqi_repair_lock_meta(struct repair *repair, const struct lqi_file *file);
-int lqi_repair_check_unused(struct repair *repair);
+/* The lock again, when it was let go in between. */
+int lqi_repair_lock(const struct repair *repair);
+/* Puts another meta in the place of the damaged or missing one. */
 int lqi_repair_meta(struct repair *repair, const char *damage);
 
 /* repair_consumers.c. All damaged offset files. */
