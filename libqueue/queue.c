@@ -3,7 +3,7 @@
  * Every opener takes the open lock for a moment. The first one of a population (no handle lives):
  *
  *   1 maps the old `shared`, if it is of this boot and was not closed cleanly
- *   2 brings the log into the files, cuts a torn tail, syncs       (recover.c)
+ *   2 brings the log into the files, cuts a torn tail, syncs       (recover.c, recover_ring.c)
  *   3 brings the consumers' state into their offset files, syncs   (consumers.c)
  *   4 sets `shared` up anew, in place, and only then calls it ready
  *
@@ -11,16 +11,14 @@
  *
  * The last one to close writes everything to the files, ends the log with a mark, so that
  * nothing before it can be taken for a torn tail, syncs, and calls `shared` clean. */
-#include "queue.h"
+#include "queue_parts.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-#include "aside.h"
 #include "bytes.h"
 
 #define OPEN_PATIENCE_US 10000000
@@ -79,178 +77,6 @@ static int others_live(lq_queue *queue, bool *live_out)
 {
     int error = queue->io->locked(queue->io, queue->meta_file.fd, LQI_BYTE_HANDLE, LQI_HANDLES_MAX, live_out);
     return error ? lqi_fail_errno(error, "look at the locks of", LQI_META_NAME, -1) : LQ_OK;
-}
-
-/* ---- the directory ------------------------------------------------------ */
-
-struct contents {
-    bool foreign, meta;
-};
-
-static int note_contents(void *context, const char *name)
-{
-    struct contents *contents = context;
-    size_t length = strlen(name);
-    if (strcmp(name, LQI_META_NAME) == 0) contents->meta = true;
-    if (contents->meta) return 1;
-    if (strcmp(name, "log") == 0 || strcmp(name, "consumers") == 0 || strcmp(name, LQI_SHARED_NAME) == 0 ||
-        strcmp(name, LQI_ASIDE_NAME) == 0) return 0;
-    if (length > 4 && strcmp(name + length - 4, ".new") == 0) return 0; /* a half-made meta */
-    contents->foreign = true;
-    return 0;
-}
-
-static int note_segment(void *context, const char *name)
-{
-    uint64_t id;
-    return *(bool *)context = lqi_segment_name_parse(name, &id);
-}
-
-/* A directory without meta may become a queue if nothing else is in it. Another process may be making it just now:
- * log/ is looked at first, as by the time it has segments there is a meta, too. */
-static int check_empty(lq_queue *queue, const char *path)
-{
-    struct contents contents = {false, false};
-    bool segments = false;
-    int log_dir, error = 0;
-    if (queue->io->dir_open(queue->io, queue->dir, "log", &log_dir) == 0) {
-        error = queue->io->dir_list(queue->io, log_dir, note_segment, &segments);
-        queue->io->close(queue->io, log_dir);
-    }
-    if (!error) error = queue->io->dir_list(queue->io, queue->dir, note_contents, &contents);
-    if (error) return lqi_fail_errno(error, "list", path, -1);
-    if (contents.meta) return LQ_OK;
-    if (segments) return lqi_fail(LQ_ECORRUPT, "%.300s: the file '" LQI_META_NAME "' is missing, but there are log files", path);
-    return contents.foreign ? lqi_fail(LQ_ENOTQUEUE, "%.300s is not a queue: it has no file '" LQI_META_NAME "', but others", path) : LQ_OK;
-}
-
-static int make_dir(lq_queue *queue, int parent, const char *name, uint32_t mode)
-{
-    int error = queue->io->dir_make(queue->io, parent, name, mode | (mode & 0444) >> 2);
-    return error && error != EEXIST ? lqi_fail_errno(error, "make directory", name, -1) : LQ_OK;
-}
-
-static int sync_parent(lq_queue *queue)
-{
-    int parent;
-    int error = queue->io->dir_open(queue->io, queue->dir, "..", &parent);
-    if (!error) {
-        error = queue->io->dir_sync(queue->io, parent);
-        queue->io->close(queue->io, parent);
-    }
-    return error && error != EACCES ? lqi_fail_errno(error, "sync", "the queue's parent directory", -1) : LQ_OK;
-}
-
-static int make_queue(lq_queue *queue, const char *path, const lq_options *asked)
-{
-    struct lqi_meta meta = {.created_us = queue->io->wall_us(queue->io)};
-    int err = lqi_options_complete(asked, &meta.options);
-    if (!err) err = check_empty(queue, path);
-    if (err) return err;
-    int error = queue->io->random(queue->io, meta.uuid, sizeof meta.uuid);
-    if (error) return lqi_fail_errno(error, "get random bytes for", path, -1);
-
-    err = make_dir(queue, queue->dir, "log", meta.options.mode);
-    if (!err) err = make_dir(queue, queue->dir, "consumers", meta.options.mode);
-    if (err) return err;
-    error = queue->io->dir_sync(queue->io, queue->dir);
-    if (error) return lqi_fail_errno(error, "sync", path, -1);
-    err = lqi_meta_create(queue->io, queue->dir, &meta); /* last: with it, it is a queue */
-    return err ? err : sync_parent(queue);
-}
-
-static int open_dir(lq_queue *queue, const char *path, const lq_options *asked)
-{
-    bool may_make = !(asked->flags & (LQ_READ_ONLY | LQ_NO_CREATE)), shared;
-    int error = queue->io->dir_open(queue->io, -1, path, &queue->dir);
-
-    if (error == ENOENT && may_make) {
-        struct lq_options complete;
-        int err = lqi_options_complete(asked, &complete); /* before anything is made */
-        if (!err) err = make_dir(queue, -1, path, complete.mode);
-        if (err) return err;
-        error = queue->io->dir_open(queue->io, -1, path, &queue->dir);
-    }
-    if (error) return lqi_fail_errno(error, "open queue", path, -1);
-    error = queue->io->dir_shared(queue->io, queue->dir, &shared);
-    if (error) return lqi_fail_errno(error, "look at the file system of", path, -1);
-    return shared ? LQ_OK : lqi_fail(LQ_EUNSUPPORTED, "%s is on a network file system, where locks and memory are not shared", path);
-}
-
-static int open_part(lq_queue *queue, const char *name, int *dir_out)
-{
-    int error = queue->io->dir_open(queue->io, queue->dir, name, dir_out);
-    if (error == ENOENT || error == ENOTDIR || error == ELOOP)
-        return lqi_fail(LQ_ECORRUPT, "the queue's directory '%s' is missing", name);
-    return error ? lqi_fail_errno(error, "open", name, -1) : LQ_OK;
-}
-
-static int open_parts(lq_queue *queue)
-{
-    int err = open_part(queue, "log", &queue->log.log_dir);
-    if (err) return err;
-    err = open_part(queue, "consumers", &queue->consumers_dir);
-    /* The messages are all there for who only looks; lq_verify() says that the positions are not. */
-    return err == LQ_ECORRUPT && (queue->flags & LQ_READ_ONLY) ? LQ_OK : err;
-}
-
-/* Without `meta` nothing can be written any more, but all can be read: the segments know which queue they are of. */
-static int look_without_meta(lq_queue *queue)
-{
-    struct lqi_segment segment;
-    uint64_t *ids;
-    size_t count;
-    bool found = false;
-    snprintf(queue->meta_damage, sizeof queue->meta_damage, "%s", lq_error_text());
-
-    int err = open_parts(queue);
-    if (!err) err = lqi_segment_list(queue->io, queue->log.log_dir, &ids, &count, NULL);
-    if (err) return err;
-    for (size_t i = 0; i < count && !found; i++) {
-        found = lqi_segment_open(&segment, queue->io, queue->log.log_dir, ids[i], NULL, false) == LQ_OK;
-        if (!found) continue;
-        memcpy(queue->meta.uuid, segment.head.uuid, sizeof queue->meta.uuid);
-        lqi_segment_close(&segment);
-    }
-    free(ids);
-    if (!found) return lqi_fail(LQ_ECORRUPT, "%s", queue->meta_damage);
-    return lqi_options_complete(&(lq_options){.size = sizeof(lq_options)}, &queue->meta.options);
-}
-
-/* The file `meta` has nothing of ours in it. With log files beside it, it is damaged, and not another program's. */
-static int check_foreign(lq_queue *queue)
-{
-    char text[LQI_TEXT_MAX];
-    bool segments = false;
-    int log_dir;
-
-    snprintf(text, sizeof text, "%s", lq_error_text());
-    if (queue->io->dir_open(queue->io, queue->dir, "log", &log_dir)) return lqi_fail(LQ_ENOTQUEUE, "%s", text);
-    int error = queue->io->dir_list(queue->io, log_dir, note_segment, &segments);
-    queue->io->close(queue->io, log_dir);
-    if (error) return lqi_fail_errno(error, "list", "log", -1);
-    return lqi_fail(segments ? LQ_ECORRUPT : LQ_ENOTQUEUE, "%s", text);
-}
-
-static int open_files(lq_queue *queue, const char *path, const lq_options *asked)
-{
-    bool writable = !(asked->flags & LQ_READ_ONLY);
-    struct lqi_trim trim;
-    int err = open_dir(queue, path, asked);
-    if (err) return err;
-
-    err = lqi_meta_open(queue->io, queue->dir, writable, &queue->meta_file, &queue->meta, &trim);
-    if (err == LQ_ENOTFOUND && writable && !(asked->flags & LQ_NO_CREATE)) {
-        err = make_queue(queue, path, asked);
-        if (!err) err = lqi_meta_open(queue->io, queue->dir, writable, &queue->meta_file, &queue->meta, &trim);
-    } else if (err == LQ_ENOTFOUND) {
-        err = check_empty(queue, path);
-        if (!err) err = lqi_fail(LQ_ENOTQUEUE, "%s is not a queue: it has no file '" LQI_META_NAME "'", path);
-    }
-    if (err == LQ_ENOTQUEUE) err = check_foreign(queue);
-    if (err == LQ_ECORRUPT && !writable) return look_without_meta(queue);
-    if (!err) err = lqi_options_match(asked, &queue->meta.options);
-    return err ? err : open_parts(queue);
 }
 
 /* ---- setting up --------------------------------------------------------- */
@@ -370,7 +196,7 @@ static int sync_names(lq_queue *queue)
         int error = queue->io->dir_sync(queue->io, dirs[i]);
         if (error) return lqi_fail_errno(error, "sync", "the queue's directories", -1);
     }
-    return sync_parent(queue);
+    return lqi_queue_sync_parent(queue);
 }
 
 static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_out, struct sure *sure)
@@ -533,7 +359,7 @@ int lqi_open_io(const struct lqi_io *io, const char *path, const lq_options *opt
     lq_queue *queue = new_queue(io, &asked);
     if (!queue) return lqi_fail(LQ_ENOMEM, "no memory for a queue handle");
     err = lqi_process_add(&queue->forkable);
-    if (!err) err = open_files(queue, path, &asked);
+    if (!err) err = lqi_queue_files_open(queue, path, &asked);
     if (!err) {
         bind(queue);
         if (!(asked.flags & LQ_READ_ONLY)) err = join(queue);
