@@ -39,6 +39,9 @@ struct lq_consumer {
     int64_t payload_time_us;
     struct lqi_scan again;         /* where messages that come again are read from */
 
+    struct lqi_grant owed;         /* leased, not handed out, and its settlement has failed; id 0: none */
+    enum lqi_settlement owed_how;
+
     struct lqi_loan *loans;
     uint32_t loan_capacity, loan_free; /* head of the free list, + 1; 0: none */
     int64_t busy_since_us;         /* since then its locks are held by somebody else; 0: they are not */
@@ -48,6 +51,9 @@ struct lq_consumer {
 };
 
 int lqi_consumer_check(const lq_consumer *consumer);
+
+/* Takes the consumer's lock, and settles first what is owed, so that it goes to others at once. LQ_EBUSY LQ_EIO. */
+int lqi_consumer_enter(lq_consumer *consumer);
 
 /* GET under no time-out: LQ_OK with 1 to `max` messages, LQ_EMPTY, LQ_ECORRUPT, or an error. Waits a moment for those who
  * hold a lock that it needs, then says LQ_EMPTY too; LQ_EBUSY if that goes on over many calls for LQI_LOCK_PATIENCE_MS. */

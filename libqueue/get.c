@@ -143,16 +143,25 @@ static int take_next(lq_consumer *consumer, lq_message *message, uint64_t visibl
 
 /* ---- messages that come again ------------------------------------------- */
 
-/* However little time the call has: what it has leased it must not keep. */
-static int settle_locked(lq_consumer *consumer, const struct lqi_grant *grant, enum lqi_settlement how)
+int lqi_consumer_enter(lq_consumer *consumer)
 {
-    int limit = lqi_lock_limit(LQI_LOCK_UNLIMITED);
     int err = lqi_consumer_lock(&consumer->queue->map, consumer->slot, consumer->member.region);
-    lqi_lock_limit(limit);
-    if (err) return err;
-    lqi_settle(&consumer->member, grant->id, grant->lease, how);
-    lqi_consumer_unlock(consumer->slot);
+    if (err || !consumer->owed.id) return err;
+    lqi_settle(&consumer->member, consumer->owed.id, consumer->owed.lease, consumer->owed_how);
+    consumer->owed.id = 0;
     return LQ_OK;
+}
+
+/* What was leased does not go out, because of `err`, which is returned with its text. If the lock is not to be had in the
+ * time of this call, the settlement is owed, and done by whoever of us has the lock next. */
+static int settle_unseen(lq_consumer *consumer, const struct lqi_grant *grant, enum lqi_settlement how, int err)
+{
+    char text[LQI_TEXT_MAX];
+    memcpy(text, lq_error_text(), sizeof text);
+    consumer->owed = *grant;
+    consumer->owed_how = how;
+    if (lqi_consumer_enter(consumer) == LQ_OK) lqi_consumer_unlock(consumer->slot);
+    return lqi_fail(err, "%s", text);
 }
 
 static int find_again(lq_consumer *consumer, const struct lqi_grant *grant, uint64_t visible)
@@ -172,15 +181,6 @@ static int find_again(lq_consumer *consumer, const struct lqi_grant *grant, uint
     return err == LQ_EMPTY && hole && again->position >= visible ? LQI_HOLE : err;
 }
 
-/* What was leased cannot be read: given back as if it had not been handed out. */
-static int undo(lq_consumer *consumer, const struct lqi_grant *grant, int err)
-{
-    char text[LQI_TEXT_MAX];
-    memcpy(text, lq_error_text(), sizeof text);
-    settle_locked(consumer, grant, LQI_UNDO);
-    return lqi_fail(err, "%s", text);
-}
-
 /* Reads a message that was leased by lqi_lease_returned(). LQ_EMPTY: it is not there any more, retention deleted it. */
 static int read_again(lq_consumer *consumer, const struct lqi_grant *grant, lq_message *message)
 {
@@ -191,14 +191,13 @@ static int read_again(lq_consumer *consumer, const struct lqi_grant *grant, lq_m
     int err = find_again(consumer, grant, lqi_log_visible(log));
 
     if (err == LQ_EMPTY && grant->id >= atomic_load(&log->state->first_id))
-        return undo(consumer, grant, lqi_fail(LQ_EBUSY, "message %" PRIu64 " cannot be read just now", grant->id));
-    if (err == LQI_HOLE || err == LQ_EMPTY) {
-        bool deleted = err == LQ_EMPTY || again->hole.trimmed;
-        err = settle_locked(consumer, grant, deleted ? LQI_DROP : LQI_ACK);
-        if (!deleted) atomic_fetch_add(&consumer->queue->map.head->damage, 1);
-        return err ? err : deleted ? LQ_EMPTY : LQ_ECORRUPT;
+        err = lqi_fail(LQ_EBUSY, "message %" PRIu64 " cannot be read just now", grant->id);
+    if (err == LQ_EMPTY || (err == LQI_HOLE && again->hole.trimmed)) return settle_unseen(consumer, grant, LQI_DROP, LQ_EMPTY);
+    if (err == LQI_HOLE) {
+        atomic_fetch_add(&consumer->queue->map.head->damage, 1);
+        return settle_unseen(consumer, grant, LQI_ACK, LQ_ECORRUPT);
     }
-    if (err) return undo(consumer, grant, err);
+    if (err) return settle_unseen(consumer, grant, LQI_UNDO, err);
     lqi_payload_open(&payload, again->payload, again->payload_size, again->record.count, again->record.flags);
     lqi_payload_skip_to(&payload, (uint32_t)(grant->id - again->record.first_id));
     lqi_payload_next(&payload, message);
@@ -212,7 +211,7 @@ static int take_again(lq_consumer *consumer, lq_message *message)
     for (;;) {
         struct lqi_grant grant;
         bool any = false;
-        int err = lqi_consumer_lock(&consumer->queue->map, consumer->slot, consumer->member.region);
+        int err = lqi_consumer_enter(consumer);
         if (err) return err;
         any = lqi_lease_returned(&consumer->member, &grant);
         lqi_consumer_unlock(consumer->slot);
@@ -251,7 +250,7 @@ bool lqi_may_take(const lq_consumer *consumer)
 
 static int take_new(lq_consumer *consumer, lq_message *messages, size_t max, size_t *count, uint64_t visible)
 {
-    int err = lqi_consumer_lock(&consumer->queue->map, consumer->slot, consumer->member.region);
+    int err = lqi_consumer_enter(consumer);
     if (err) return err;
     uint64_t floor = lqi_floor(consumer->slot);
     lqi_reap(&consumer->member);
@@ -496,7 +495,7 @@ int lq_consumer_close(lq_consumer *consumer)
         return lqi_fail(LQ_EINVAL, "a consumer cannot be closed from its own handler");
     lqi_notify_release(consumer);
     if (!forked) {
-        err = lqi_consumer_lock(&consumer->queue->map, consumer->slot, consumer->member.region);
+        err = lqi_consumer_enter(consumer);
         if (!err) {
             lqi_member_leave(&consumer->member);
             err = lqi_consumer_save(&consumer->queue->consumers, consumer->slot, consumer->member.region, &consumer->position);

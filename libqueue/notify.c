@@ -116,6 +116,7 @@ void lqi_notify_empty(lq_consumer *consumer)
     struct lqi_notify *notify = &consumer->notify;
 
     if (atomic_load_explicit(&notify->fd, memory_order_relaxed) < 0 || !atomic_load(&notify->raised)) return;
+    if (consumer->owed.id) return; /* whoever waits for the descriptor must call again, or it stays owed */
     lqi_flag_lower(atomic_load(&notify->fd));
     atomic_store(&notify->task.deaf, 0);
     atomic_store(&notify->raised, 0);

@@ -45,7 +45,7 @@ int lqi_consumer_settle(lq_consumer *consumer, const lq_message *messages, size_
     lq_queue *queue = consumer->queue;
     int not_held = LQ_OK;
 
-    int err = lqi_consumer_lock(&queue->map, consumer->slot, consumer->member.region);
+    int err = lqi_consumer_enter(consumer);
     if (err) return err;
     uint64_t floor = lqi_floor(consumer->slot);
     for (size_t i = 0; i < count; i++) {

@@ -1,10 +1,13 @@
 /* Whoever holds a lock was stopped. What waits for it keeps to its own time-out; what does not need it goes on. */
+#include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -104,6 +107,126 @@ static void get_and_poll_keep_to_their_time_when_a_member_is_stopped(void **stat
     OK(lq_consumer_close(consumer));
     OK(lq_close(queue));
 }
+
+/* ---- what was leased, and cannot be read ---------------------------------- */
+
+/* A machine whose next read of a log file finds that a member has just been stopped with the lock. */
+static struct lqi_io unlucky;
+static bool armed;
+static int error_of_read;
+
+static int stopped_meanwhile(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *size_out)
+{
+    if (armed) stop_with(CONSUMER_C);
+    if (armed && error_of_read) {
+        armed = false;
+        return error_of_read;
+    }
+    armed = false;
+    return lqi_io_posix.read(io, fd, offset, data, size, size_out);
+}
+
+/* Message 1 has been handed out and has come back; its bytes are in the file only. */
+static lq_queue *begin_with_one_returned(void **state, int error)
+{
+    lq_queue *queue = begin(state, (lq_options){0});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_put(queue, "again");
+    api_get(consumer, "again");
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    unlucky = lqi_io_posix;
+    unlucky.read = stopped_meanwhile;
+    error_of_read = error;
+    OK(lqi_open_io(&unlucky, path, &options, &queue));
+    lqi_lock_patience_ms = 100;
+    return queue;
+}
+
+enum next_call { ACK, POLL, CLOSE };
+
+static void given_back_at(enum next_call call, void **state)
+{
+    lq_message message;
+    lq_queue *queue = begin_with_one_returned(state, EIO);
+    api_put(queue, "new");
+    lq_consumer *consumer = api_consumer(queue, "c", NULL), *other = api_consumer(queue, "c", NULL);
+    armed = true;
+    TIMED(LQ_EIO, lq_poll(consumer, &message));
+    TEXT_HAS("log/", "Input/output error");
+    HOLDS(!armed);
+    TIMED(LQ_EMPTY, lq_poll(consumer, &message)); /* nothing more is leased meanwhile */
+    child_kill(holder.child);
+    EQUAL(api_consumer_stats(queue, "c").unacked, 1);
+
+    if (call == ACK) IS(LQ_ELEASE, lq_ack(consumer, &(lq_message){.id = 2}));
+    if (call == CLOSE) OK(lq_consumer_close(consumer));
+    if (call == POLL) {
+        message = api_get(consumer, "again");
+        OK(lq_release(consumer, &message));
+    }
+    message = api_get(other, "again");
+    EQUAL(message.attempts, 2); /* the one that nobody saw does not count */
+    OK(lq_ack(other, &message));
+    api_get_ack(other, "new");
+    if (call != CLOSE) OK(lq_consumer_close(consumer));
+    OK(lq_consumer_close(other));
+    OK(lq_close(queue));
+}
+
+static void what_cannot_be_read_nor_given_back_is_given_back_by_the_next_poll(void **state)
+{
+    given_back_at(POLL, state);
+}
+
+static void what_cannot_be_read_nor_given_back_is_given_back_by_the_next_ack(void **state)
+{
+    given_back_at(ACK, state);
+}
+
+static void what_cannot_be_read_nor_given_back_is_given_back_by_the_close(void **state)
+{
+    given_back_at(CLOSE, state);
+}
+
+static void what_is_damaged_and_cannot_be_settled_is_told_once_and_settled_at_the_next_call(void **state)
+{
+    lq_message message;
+    lq_queue *queue = begin_with_one_returned(state, 0);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_file_flip(api_path(path, "log/00000000000000000001.seg"), LQI_SEGMENT_HEADER + 40, 1);
+    armed = true;
+    TIMED(LQ_ECORRUPT, lq_poll(consumer, &message));
+    HOLDS(!armed);
+    child_kill(holder.child);
+    TIMED(LQ_EMPTY, lq_poll(consumer, &message));
+    EQUAL(api_consumer_stats(queue, "c").floor, 1);
+    EQUAL(api_stats(queue).damage, 1);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+static void the_descriptor_of_who_could_not_give_back_stays_readable(void **state)
+{
+    lq_message message;
+    lq_queue *queue = begin_with_one_returned(state, EIO);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    struct pollfd fd = {.fd = lq_fd(consumer), .events = POLLIN};
+    EQUAL(poll(&fd, 1, 3000), 1);
+    armed = true;
+    IS(LQ_EIO, lq_poll(consumer, &message));
+    lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+    TIMED(LQ_EMPTY, lq_poll(consumer, &message));
+    EQUAL(poll(&fd, 1, 0), 1);
+    child_kill(holder.child);
+    api_get_ack(consumer, "again");
+    TIMED(LQ_EMPTY, lq_poll(consumer, &message));
+    EQUAL(poll(&fd, 1, 0), 0);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+/* ---- others ---------------------------------------------------------------- */
 
 static void get_goes_on_when_a_putter_is_stopped_in_an_append_or_in_writing_out(void **state)
 {
@@ -233,6 +356,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(get_and_poll_keep_to_their_time_when_a_member_is_stopped),
+        IN_DIRECTORY(what_cannot_be_read_nor_given_back_is_given_back_by_the_next_poll),
+        IN_DIRECTORY(what_cannot_be_read_nor_given_back_is_given_back_by_the_next_ack),
+        IN_DIRECTORY(what_cannot_be_read_nor_given_back_is_given_back_by_the_close),
+        IN_DIRECTORY(what_is_damaged_and_cannot_be_settled_is_told_once_and_settled_at_the_next_call),
+        IN_DIRECTORY(the_descriptor_of_who_could_not_give_back_stays_readable),
         IN_DIRECTORY(get_goes_on_when_a_putter_is_stopped_in_an_append_or_in_writing_out),
         IN_DIRECTORY(a_put_that_may_wait_for_room_waits_for_a_stopped_putter_no_longer),
         IN_DIRECTORY(a_put_that_may_wait_for_room_uses_all_of_its_time_and_no_more),
