@@ -129,8 +129,8 @@
  *
  * FILES. Those of a queue in use are the library's. One of them, `shared`, is mapped: it is the memory that the processes share.
  * Removed or replaced it stays with those who have it, and new openers are refused until all have closed (LQ_EBUSY, or
- * what is there by its name). Cut or written over in place it takes them down (SIGBUS; LQ_ECORRUPT if they notice), as
- * a stray pointer would; what was synced is there all the same when the queue is opened next.
+ * what is there by its name). Cut or written over in place it takes them down (SIGBUS; if they notice, PUT says
+ * LQ_ECORRUPT and consumers LQ_EIO), as a stray pointer would; what was synced is there all the same when the queue is opened next.
  *
  * OTHER USERS. Whoever may write in the directory may put, consume and destroy, and cut
  * `shared`: so share a queue (`mode`) with those you trust, and do not open one that

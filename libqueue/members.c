@@ -56,14 +56,16 @@ void lqi_consumer_mend(struct lqi_consumer_slot *consumer, struct lqi_region *re
     add(&consumer->unsaved, 1);
 }
 
-/* Could a member have left these numbers, dead or not? Else somebody has written over the file, and loops over them would never end. */
+/* Could a member have left these numbers, dead or not? Else somebody has written over the file, and loops over them would never
+ * end. Not LQ_ECORRUPT, by which GET says that the next call goes on behind the damage: here none does. */
 static int check_numbers(const struct lqi_shared_map *map, const struct lqi_consumer_slot *consumer)
 {
     uint64_t floor = lqi_floor(consumer), delivered = lqi_delivered(consumer);
 
     if (atomic_load_explicit(&consumer->state, memory_order_acquire) != LQI_CONSUMER_USED) return LQ_OK; /* about to be made, perhaps */
     if (delivered <= floor || delivered - floor <= consumer->window) return LQ_OK; /* below: see lqi_skip_to() */
-    return lqi_fail(LQ_ECORRUPT, "%s: the numbers of consumer '%.100s' make no sense: was it written over while in use?", map->file.name, consumer->name);
+    return lqi_fail(LQ_EIO, "%s: the numbers of consumer '%.100s' make no sense: was it written over while in use? Close all handles and open the queue again",
+                    map->file.name, consumer->name);
 }
 
 /* The lock's owner died inside; the state is mended by the first who can reach the slots. */

@@ -34,7 +34,7 @@ struct lqi_grant {
     uint32_t lease, attempts;
 };
 
-/* Takes the consumer's lock, mending what a dead owner left. LQ_EBUSY LQ_EIO. */
+/* Takes the consumer's lock, mending what a dead owner left. LQ_EBUSY; LQ_EIO, also when its numbers make no sense. */
 int lqi_consumer_lock(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer, struct lqi_region *region);
 void lqi_consumer_unlock(struct lqi_consumer_slot *consumer);
 

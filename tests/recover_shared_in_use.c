@@ -356,6 +356,45 @@ static void random_in_use_it_loses_nothing_synced(void **state)
     api_note("%u of %d processes whose working memory was overwritten under them died of it", killed, (int)times);
 }
 
+static unsigned told;
+static int told_code;
+
+static int note_code(void *context, int code, const lq_message *message)
+{
+    (void)context, (void)message;
+    told++;
+    told_code = code;
+    return LQ_SETTLE_RELEASE;
+}
+
+/* LQ_ECORRUPT of GET would mean that the next call goes on behind the damage: a caller who believes it would call for ever. */
+static void who_gets_from_a_consumer_whose_numbers_were_written_over_is_not_told_to_call_again(void **state)
+{
+    const lq_consumer_options by_hand = {.size = sizeof by_hand, .flags = LQ_CONSUMER_DISPATCH};
+    lq_message message;
+    size_t count;
+
+    use_queue(*state, "q");
+    lq_queue *queue = open_queue();
+    lq_consumer *consumer = api_consumer(queue, "c", &by_hand);
+    api_put_range(queue, 1, SYNCED, SIZE);
+    OK(lq_get(consumer, &message, 0));
+    OK(lq_sync(queue));
+    struct lqi_consumer_slot *slot = lqi_consumers_find(queue->map.head, "c");
+    atomic_store(&slot->delivered, (uint64_t)1 << 40);
+
+    IS(LQ_EIO, lq_get(consumer, &message, -1));
+    TEXT_HAS(LQI_SHARED_NAME, "consumer 'c'", "written over");
+    IS(LQ_EIO, lq_ack(consumer, &message));
+    OK(lq_notify(consumer, note_code, NULL));
+    IS(LQ_EIO, lq_dispatch(consumer, 10, &count));
+    EQUAL(told, 1);
+    IS(LQ_EIO, told_code);
+    IS(LQ_EIO, lq_consumer_close(consumer));
+    OK(lq_close(queue)); /* all that it had been given was synced */
+    expect_what_was_synced();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +405,7 @@ int main(void)
         IN_DIRECTORY(replaced_by_a_pipe_in_use_new_ones_are_refused_and_those_inside_go_on),
         IN_DIRECTORY(replaced_by_an_empty_file_in_use_new_ones_are_refused_and_those_inside_go_on),
         IN_DIRECTORY(made_unreadable_in_use_it_is_a_matter_of_permission_to_new_ones),
+        IN_DIRECTORY(who_gets_from_a_consumer_whose_numbers_were_written_over_is_not_told_to_call_again),
         IN_DIRECTORY(cut_in_use_at_any_page_it_loses_nothing_synced),
         IN_DIRECTORY(zeroed_in_use_it_loses_nothing_synced),
         IN_DIRECTORY(random_in_use_it_loses_nothing_synced),
