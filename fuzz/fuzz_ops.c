@@ -143,6 +143,14 @@ static void adopt(struct model_consumer *consumer, const lq_consumer_stats *stat
         if (consumer->of[id].fate != SETTLED) consumer_drop(&model, consumer, id);
 }
 
+/* Of `returned` messages that wait to come again those count that may still be there, as if deletion had met none but them. */
+static uint64_t ready_of(const struct model_consumer *consumer, uint64_t returned)
+{
+    uint64_t deleted = model.first_id - 1, known = consumer->delivered > deleted ? consumer->delivered : deleted;
+    uint64_t kept = returned < known - deleted ? returned : known - deleted;
+    return kept + (model.visible_id > known ? model.visible_id - known : 0);
+}
+
 static void look_at_consumer(unsigned name)
 {
     lq_consumer_stats stats = {.size = sizeof stats};
@@ -159,8 +167,8 @@ static void look_at_consumer(unsigned name)
     CHECK(stats.unacked == held && stats.members == members && stats.window == consumer->window);
     CHECK(stats.floor == consumer->floor && stats.delivered == consumer->delivered);
     CHECK(model.drops || stats.dropped == 0);
-    if (stats.ready != ready + model.visible_id - consumer->delivered) look();
-    CHECK(stats.ready == ready + (model.visible_id > consumer->delivered ? model.visible_id - consumer->delivered : 0));
+    if (stats.ready != ready_of(consumer, ready)) look();
+    CHECK(stats.ready == ready_of(consumer, ready));
 }
 
 /* ---- put, sync ---------------------------------------------------------------- */

@@ -221,39 +221,51 @@ int lqi_consumers_rescue(const struct lqi_io *io, int dir, const uint8_t uuid[16
 
 /* ---- loading ------------------------------------------------------------ */
 
-/* Of the words in an offset file, in the order of their ids; the consumer's own floor may be above the file's by now. */
+/* Of the words in an offset file, in the order of their ids. */
 struct settled {
-    uint64_t floor, delivered;
-    uint64_t above, below;
+    struct lqi_standing *standing;
+    uint64_t above, below; /* its floor, which may be above the file's by now */
 };
 
 static void count_settled(void *context, uint64_t id, uint32_t word)
 {
     struct settled *settled = context;
-    if (!(word & LQI_WORD_SETTLED) || id > settled->delivered) return;
-    if (id <= settled->floor) settled->below++;
-    else if (id == settled->floor + 1) settled->floor++; /* a clamp has brought it to what was settled out of order */
+    if (!(word & LQI_WORD_SETTLED) || id > settled->standing->delivered) return;
+    if (id <= settled->standing->floor) settled->below++;
+    else if (id == settled->standing->floor + 1) settled->standing->floor++; /* a clamp has brought it to what was settled out of order */
     else settled->above++;
 }
 
-/* A consumer ahead of the log's end would never receive again once the ids are given anew. */
-static int clamp(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer, struct lqi_position *position, uint64_t last_id,
-                 uint64_t first_id)
+int lqi_consumers_standing(struct lqi_position *position, uint64_t first_id, uint64_t last_id, struct lqi_standing *standing_out)
 {
-    uint64_t floor = position->newest.floor, delivered = position->newest.delivered;
-    bool ahead = delivered > last_id;
+    const struct lqi_position_entry *newest = &position->newest;
+    uint64_t deleted = first_id - 1; /* up to this id */
+    /* A consumer ahead of the log's end would never receive again once the ids are given anew. */
+    struct lqi_standing standing = {.floor = lqi_max64(lqi_min64(newest->floor, last_id), deleted),
+                                    .delivered = lqi_max64(lqi_min64(newest->delivered, last_id), deleted)};
+    struct settled settled = {.standing = &standing};
 
-    atomic_store(&consumer->floor, lqi_min64(floor, last_id));
-    atomic_store(&consumer->delivered, lqi_min64(delivered, last_id));
-    if (floor + 1 < first_id) {
-        atomic_store(&consumer->dropped, first_id - 1 - floor);
-        atomic_store(&consumer->floor, first_id - 1);
-        atomic_store(&consumer->delivered, lqi_max64(lqi_delivered(consumer), first_id - 1));
-    }
-    if (!ahead) return LQ_OK;
-    atomic_store(&consumer->next_position, LQI_POSITION_UNKNOWN);
-    int err = save_as(consumer, NULL, position, position->newest.durable, position->newest.durable_id,
-                      position->newest.time_us);
+    int err = lqi_position_load(position, count_settled, &settled, NULL, NULL);
+    if (err) return err;
+    standing.returned = standing.delivered - standing.floor - settled.above;
+    /* Where retention has overtaken it, what had been settled out of order was not lost. */
+    if (deleted > newest->floor) standing.dropped = deleted - newest->floor - settled.below;
+    *standing_out = standing;
+    return LQ_OK;
+}
+
+/* Brings live state and file to where the consumer stands. */
+static int stand(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer, struct lqi_position *position, uint64_t first_id, uint64_t last_id)
+{
+    struct lqi_standing standing;
+    int err = lqi_consumers_standing(position, first_id, last_id, &standing);
+    if (err) return err;
+    atomic_store(&consumer->floor, standing.floor);
+    atomic_store(&consumer->delivered, standing.delivered);
+    atomic_store(&consumer->returned, standing.returned);
+    atomic_store(&consumer->dropped, standing.dropped);
+    if (position->newest.delivered <= last_id) return LQ_OK;
+    err = save_as(consumer, NULL, position, position->newest.durable, position->newest.durable_id, position->newest.time_us);
     return err ? err : lqi_shared_sync(map, &position->file);
 }
 
@@ -262,7 +274,6 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     const struct lqi_log_state *state = consumers->log->state;
     struct lqi_position position;
     struct lqi_tail tail = {0};
-    struct settled settled = {0};
 
     memcpy(consumer->name, name, strlen(name) + 1);
     consumer->dirty_low = UINT64_MAX;
@@ -284,14 +295,7 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     /* What is there may be in the page cache only, and is about to be built on. */
     err = lqi_shared_sync(consumers->map, &position.file);
     if (!err) err = lqi_log_tail(consumers->log, &tail);
-    if (!err) err = clamp(consumers->map, consumer, &position, tail.next_id - 1, atomic_load(&state->first_id));
-    settled.floor = lqi_floor(consumer);
-    settled.delivered = lqi_delivered(consumer);
-    if (!err) err = lqi_position_load(&position, count_settled, &settled, NULL, NULL);
-    if (!err) atomic_store(&consumer->floor, settled.floor);
-    atomic_store(&consumer->returned, settled.delivered - settled.floor - settled.above);
-    /* Where retention has overtaken it, what had been settled out of order was not lost. */
-    atomic_store(&consumer->dropped, atomic_load(&consumer->dropped) - lqi_min64(settled.below, atomic_load(&consumer->dropped)));
+    if (!err) err = stand(consumers->map, consumer, &position, atomic_load(&state->first_id), tail.next_id - 1);
     lqi_position_close(&position);
     if (!err) atomic_store_explicit(&consumer->state, LQI_CONSUMER_USED, memory_order_release);
     return err;

@@ -23,6 +23,14 @@ int lqi_consumers_replace(const struct lqi_io *io, int dir, uint32_t mode);
 int lqi_consumers_rescue(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_shared_map *old,
                          uint64_t next_id);
 
+/* Where a consumer stands by its offset file, on a log that goes from `first_id` to `last_id`. */
+struct lqi_standing {
+    uint64_t floor, delivered;
+    uint64_t returned; /* of what was delivered, not settled and still there */
+    uint64_t dropped;  /* deleted by retention before they were settled */
+};
+int lqi_consumers_standing(struct lqi_position *position, uint64_t first_id, uint64_t last_id, struct lqi_standing *standing_out);
+
 /* Fills the table from the files; clamps positions ahead of the log's end, durably, before an id is used again. */
 int lqi_consumers_load(const struct lqi_consumers *consumers);
 

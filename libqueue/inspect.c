@@ -372,35 +372,39 @@ static void consumer_from_memory(const struct lqi_log *log, const struct lqi_con
 {
     uint64_t visible_id = log->options.sync == LQ_SYNC_ALWAYS ? atomic_load(&log->state->synced_id)
                                                              : peek_tail(log->state).next_id - 1;
+    /* What is deleted it learns, and counts, when it comes by; in this order, so that nothing is counted twice. */
+    uint64_t dropped = atomic_load(&slot->dropped), delivered = lqi_delivered(slot);
+    uint64_t deleted = atomic_load(&log->state->first_id) - 1, known = lqi_max64(delivered, deleted);
+
     stats->floor = lqi_floor(slot);
-    stats->delivered = lqi_delivered(slot);
+    stats->delivered = delivered;
     stats->unacked = atomic_load(&slot->unacked);
-    stats->dropped = atomic_load(&slot->dropped);
-    stats->ready = atomic_load(&slot->returned) + (visible_id > stats->delivered ? visible_id - stats->delivered : 0);
+    stats->dropped = dropped + (known - delivered);
+    stats->ready = lqi_min64(atomic_load(&slot->returned), known - deleted) + (visible_id > known ? visible_id - known : 0);
     stats->members = slot->member_count;
     stats->window = slot->window;
     stats->saved_time_us = slot->saved_us;
 }
 
-static void count_settled(void *context, uint64_t id, uint32_t word)
-{
-    (void)id;
-    if (word & LQI_WORD_SETTLED) ++*(uint64_t *)context;
-}
-
 static int consumer_from_file(const struct lqi_view *view, const char *name, lq_consumer_stats *stats)
 {
     const lq_queue *queue = view->queue;
+    const struct lqi_log_state *state = view->log.state;
+    uint64_t last_id = (state ? peek_tail(state).next_id : view->files.next_id) - 1;
     struct lqi_position position;
-    uint64_t settled = 0, last_id = view->log.shared ? peek_tail(view->log.state).next_id - 1 : view->files.next_id - 1;
+    struct lqi_standing standing;
+
     int err = lqi_position_open(&position, queue->io, queue->consumers_dir, name, queue->meta.uuid, false);
     if (err) return err;
-    err = lqi_position_load(&position, count_settled, &settled, NULL, NULL);
-    stats->floor = lqi_min64(position.newest.floor, last_id);
-    stats->delivered = lqi_min64(position.newest.delivered, last_id);
-    stats->window = position.window;
-    stats->saved_time_us = position.newest.time_us;
-    stats->ready = last_id - stats->floor - lqi_min64(settled, last_id - stats->floor);
+    err = lqi_consumers_standing(&position, state ? atomic_load(&state->first_id) : view->files.first_id, last_id, &standing);
+    if (!err) {
+        stats->floor = standing.floor;
+        stats->delivered = standing.delivered;
+        stats->dropped = standing.dropped;
+        stats->ready = standing.returned + (last_id - standing.delivered);
+        stats->window = position.window;
+        stats->saved_time_us = position.newest.time_us;
+    }
     lqi_position_close(&position);
     return err;
 }
