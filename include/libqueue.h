@@ -262,6 +262,8 @@ typedef struct lq_options {
  * only: what is held from then on is the directory. A link to nothing is not made into
  * a queue. `options` may be NULL. Takes the same time whatever the backlog. The
  * first opener after a crash recovers: lq_get_stats() says what had to be dropped.
+ * When a queue is made and cannot be opened then (LQ_ENOSPC...), no queue is left:
+ * other options will do.
  * LQ_ENOTFOUND LQ_ENOTQUEUE LQ_EACCESS LQ_EVERSION LQ_EMISMATCH LQ_EUNSUPPORTED
  * LQ_ENOSPC LQ_ELIMIT LQ_EREADONLY; LQ_ECORRUPT when `meta` is beyond reading;
  * LQ_EBUSY when another process has been in the middle of opening for 10 s, or

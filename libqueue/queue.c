@@ -286,7 +286,9 @@ static int join(lq_queue *queue)
 {
     int err = lock_open(queue);
     if (err) return err;
+    /* Since we have opened it, repair may have put another one in its place, or a maker who failed may have taken it away. */
     err = lqi_meta_check_in_place(&queue->meta_file, queue->dir);
+    queue->meta_moved = err == LQ_EBUSY || err == LQ_ENOTFOUND;
     if (!err) err = join_shared(queue);
     if (!err) err = take_handle(queue);
     if (!err) atomic_store(&queue->map.head->identity.ready, 1);
@@ -318,16 +320,23 @@ static int start_interval(lq_queue *queue)
 
 /* ---- open --------------------------------------------------------------- */
 
-static void free_queue(lq_queue *queue)
+/* All but the directory. */
+static void close_files(lq_queue *queue)
 {
     lqi_file_close(&queue->log.writing.file);
     lqi_file_close(&queue->log.syncing.file);
     lqi_shared_detach(&queue->map);
-    lqi_process_remove(&queue->forkable);
     lqi_file_close(&queue->shared_locks);
     lqi_file_close(&queue->meta_file); /* with it go this handle's locks */
     queue->io->close(queue->io, queue->log.log_dir);
     queue->io->close(queue->io, queue->consumers_dir);
+    queue->consumers_dir = queue->log.log_dir = -1;
+}
+
+static void free_queue(lq_queue *queue)
+{
+    lqi_process_remove(&queue->forkable); /* first: the child of a fork would close, by their numbers, what we have closed */
+    close_files(queue);
     queue->io->close(queue->io, queue->dir);
     free(queue);
 }
@@ -346,9 +355,75 @@ static lq_queue *new_queue(const struct lqi_io *io, const lq_options *asked)
     return queue;
 }
 
+static int note_any(void *context, const char *name)
+{
+    (void)name;
+    return *(bool *)context = true;
+}
+
+/* Has anybody found the queue that we have made, and begun to use it? With the open lock. */
+static bool taken_up(lq_queue *queue)
+{
+    struct lqi_shared_map map = LQI_SHARED_NONE;
+    bool live, found = false;
+    uint64_t *ids;
+    size_t count;
+
+    if (lqi_meta_check_in_place(&queue->meta_file, queue->dir) || others_live(queue, &live) || live) return true;
+    if (queue->io->dir_list(queue->io, queue->consumers_dir, note_any, &found) || found) return true;
+    if (lqi_segment_list(queue->io, queue->log.log_dir, &ids, &count, NULL)) return true;
+    free(ids);
+    /* Somebody who has set it up, and has left again. */
+    int err = lqi_shared_attach(&map, queue->io, queue->dir, queue->meta.uuid, true);
+    lqi_shared_detach(&map);
+    return count || (err != LQ_ENOTFOUND && err != LQ_ECORRUPT);
+}
+
+/* A queue that was made and could not be opened then, for want of disk space most likely, is taken away again: its options would
+ * stand in the way of a smaller one. As after death at any step before, what is left is none. */
+static int unmake(lq_queue *queue, int why)
+{
+    char text[LQI_TEXT_MAX];
+    memcpy(text, lq_error_text(), sizeof text);
+
+    /* Our own locks would look like another's. */
+    lqi_process_remove(&queue->forkable);
+    close_files(queue);
+    if (lqi_process_add(&queue->forkable) == LQ_OK && lqi_queue_files_open_made(queue) == LQ_OK && lock_open(queue) == LQ_OK) {
+        if (!taken_up(queue)) {
+            queue->io->unlink(queue->io, queue->dir, LQI_SHARED_NAME);
+            queue->io->unlink(queue->io, queue->dir, LQI_META_NAME); /* last: as long as it is there, it is a queue */
+            (void)queue->io->dir_sync(queue->io, queue->dir);
+        }
+        unlock_open(queue);
+    }
+    return lqi_fail(why, "%s", text);
+}
+
+static int open_once(const struct lqi_io *io, const char *path, const lq_options *asked, lq_queue **queue_out, bool *again_out)
+{
+    lq_queue *queue = new_queue(io, asked);
+    if (!queue) return lqi_fail(LQ_ENOMEM, "no memory for a queue handle");
+    int err = lqi_process_add(&queue->forkable);
+    if (!err) err = lqi_queue_files_open(queue, path, asked);
+    if (!err) {
+        bind(queue);
+        if (!(asked->flags & LQ_READ_ONLY)) err = join(queue);
+    }
+    if (!err && !(asked->flags & LQ_READ_ONLY)) err = start_interval(queue);
+    *again_out = queue->meta_moved;
+    if (err && queue->made) err = unmake(queue, err);
+    if (err) free_queue(queue);
+    else *queue_out = queue;
+    return err;
+}
+
+#define OPEN_TRIES 10
+
 int lqi_open_io(const struct lqi_io *io, const char *path, const lq_options *options, lq_queue **queue_out)
 {
     lq_options asked;
+    bool again = true;
     if (!path || !*path || !queue_out) return lqi_fail(LQ_EINVAL, "lq_open: the path is empty, or a pointer is NULL");
     int err = lqi_take_options(&asked, sizeof asked, options, "lq_options");
     if (err) return err;
@@ -356,17 +431,7 @@ int lqi_open_io(const struct lqi_io *io, const char *path, const lq_options *opt
     if (asked.flags & ~(uint32_t)(LQ_READ_ONLY | LQ_NO_CREATE | LQ_DEFER_SYNC))
         return lqi_fail(LQ_EINVAL, "lq_options.flags has bits that mean nothing: 0x%" PRIx32, asked.flags);
 
-    lq_queue *queue = new_queue(io, &asked);
-    if (!queue) return lqi_fail(LQ_ENOMEM, "no memory for a queue handle");
-    err = lqi_process_add(&queue->forkable);
-    if (!err) err = lqi_queue_files_open(queue, path, &asked);
-    if (!err) {
-        bind(queue);
-        if (!(asked.flags & LQ_READ_ONLY)) err = join(queue);
-    }
-    if (!err && !(asked.flags & LQ_READ_ONLY)) err = start_interval(queue);
-    if (err) free_queue(queue);
-    else *queue_out = queue;
+    for (unsigned tries = 0; again && tries < OPEN_TRIES; tries++) err = open_once(io, path, &asked, queue_out, &again);
     return err;
 }
 

@@ -16,6 +16,9 @@ struct lq_queue {
     struct lqi_meta meta;
     struct lqi_file meta_file;        /* none if it is beyond reading, and the queue only looked at */
     char meta_damage[LQI_TEXT_MAX];   /* and why it is */
+    bool meta_moved;                  /* another one is in its place now, or none: open anew */
+    bool made;                        /* this handle has made the queue, or tried to: with this uuid */
+    uint8_t made_uuid[16];
     struct lqi_file shared_locks;     /* `shared`, opened once more: a map, which a child keeps, would keep its locks */
     struct lqi_shared_map map;
     struct lqi_consumers consumers;

@@ -5,7 +5,8 @@
  *   3 meta published (publish.h)             a queue, without a message
  *   4 its parent synced                      ... that outlives a power loss
  *
- * Several may make the same one at once: all of them find the meta of the first. */
+ * Several may make the same one at once: all of them find the meta of the first. A maker who cannot open what he has made
+ * takes meta away again, unless somebody else has begun to use it (queue.c). */
 #include "queue_parts.h"
 
 #include <errno.h>
@@ -89,6 +90,8 @@ static int make_queue(lq_queue *queue, const char *path, const lq_options *asked
     if (err) return err;
     error = queue->io->dir_sync(queue->io, queue->dir);
     if (error) return lqi_fail_errno(error, "sync", path, -1);
+    queue->made = true;
+    memcpy(queue->made_uuid, meta.uuid, sizeof meta.uuid);
     err = lqi_meta_create(queue->io, queue->dir, &meta); /* last: with it, it is a queue */
     return err ? err : lqi_queue_sync_parent(queue);
 }
@@ -186,5 +189,13 @@ int lqi_queue_files_open(lq_queue *queue, const char *path, const lq_options *as
     if (err == LQ_ENOTQUEUE) err = check_foreign(queue);
     if (err == LQ_ECORRUPT && !writable) return look_without_meta(queue);
     if (!err) err = lqi_options_match(asked, &queue->meta.options);
+    return err ? err : open_parts(queue);
+}
+
+int lqi_queue_files_open_made(lq_queue *queue)
+{
+    struct lqi_trim trim;
+    int err = lqi_meta_open(queue->io, queue->dir, true, &queue->meta_file, &queue->meta, &trim);
+    if (!err && memcmp(queue->meta.uuid, queue->made_uuid, sizeof queue->made_uuid) != 0) err = LQ_EMISMATCH;
     return err ? err : open_parts(queue);
 }

@@ -67,6 +67,18 @@ static int no_room_for_shared(void *context)
     return 0;
 }
 
+static int room_for_a_smaller_one(void *context)
+{
+    lq_options large = options_of(4096 * KIB), small = options_of(64 * KIB);
+    lq_queue *queue;
+    if (!mount_small_disk(context, "1m")) return CHILD_SKIP;
+    for (int i = 0; i < 3; i++) IS(LQ_ENOSPC, lq_open(queue_path, &large, &queue));
+    OK(lq_open(queue_path, &small, &queue));
+    api_put_range(queue, 1, COUNT, SIZE);
+    OK(lq_close(queue));
+    return 0;
+}
+
 static void run(void **state, int (*body)(void *context))
 {
     int result = child_run(body, state); /* *state is the directory */
@@ -77,6 +89,11 @@ static void run(void **state, int (*body)(void *context))
 static void without_room_for_the_working_memory_opening_says_so_and_works_when_there_is_room(void **state)
 {
     run(state, no_room_for_shared);
+}
+
+static void a_queue_that_the_disk_was_too_full_for_may_be_made_smaller(void **state)
+{
+    run(state, room_for_a_smaller_one);
 }
 
 static int full_since(void *context)
@@ -150,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(without_room_for_the_working_memory_opening_says_so_and_works_when_there_is_room),
+        IN_DIRECTORY(a_queue_that_the_disk_was_too_full_for_may_be_made_smaller),
         IN_DIRECTORY(on_a_full_disk_a_queue_opens_and_is_consumed_and_takes_more_when_there_is_room),
         IN_DIRECTORY(a_working_memory_with_holes_on_a_full_disk_is_an_error_and_no_signal),
     };

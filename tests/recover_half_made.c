@@ -1,0 +1,160 @@
+/* A queue that cannot be made, or be opened when it has been: nothing is left that stands in the way of other options,
+ * and nothing of what somebody else has begun to use meanwhile is lost. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "queue.h"
+#include "support/api.h"
+#include "support/damage.h"
+#include "support/each_fault.h"
+
+static char queue_path[4200];
+static const lq_options large = {.size = sizeof large, .ring_size = 1 << 20, .segment_size = 1 << 20, .compression = 1};
+static const lq_options small = {.size = sizeof small, .ring_size = 1 << 16, .segment_size = 1 << 16, .sync = LQ_SYNC_NEVER};
+
+/* Where there is none yet. */
+static void begin(void **state)
+{
+    static unsigned count;
+    char name[16];
+    snprintf(name, sizeof name, "q%u", ++count);
+    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, name));
+}
+
+static void use(const lq_options *options)
+{
+    lq_queue *queue;
+    OK(lq_open(queue_path, options, &queue));
+    EQUAL(api_put(queue, "first"), 1);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_get_ack(consumer, "first");
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    OK(lq_verify(queue_path, 0, NULL, NULL, NULL));
+}
+
+/* Whether other options may fail to do after a failure: where nothing can be taken away any more. */
+static bool lasts(const struct io_fault *fault)
+{
+    return fault->for_ever && fault->kind != IO_ALLOCATE && fault->kind != IO_WRITE && fault->kind != IO_MAP && fault->kind != IO_SYNC &&
+           fault->kind != IO_DIR_SYNC && fault->kind != IO_RENAME && fault->kind != IO_RANDOM && fault->kind != IO_DIR_MAKE;
+}
+
+static unsigned failed, opened;
+
+static void make_it_large_then_small(struct io_fault *fault, void *context)
+{
+    lq_queue *queue;
+    begin(context);
+    int err = lqi_open_io(&fault->io, queue_path, &large, &queue);
+    bool hit = fault->hits > 0;
+    io_fault_end(fault);
+    if (err) {
+        failed++;
+        HOLDS(hit && *lq_error_text());
+        use(lasts(fault) ? &large : &small);
+    } else {
+        opened++;
+        OK(lq_close(queue));
+        use(&large);
+    }
+}
+
+static void whichever_call_fails_other_options_will_do(void **state)
+{
+    HOLDS(each_fault(make_it_large_then_small, state) >= 60);
+    HOLDS(failed >= 50 && opened >= 1);
+}
+
+/* ---- somebody else is there ------------------------------------------------------ */
+
+/* At the call that fails, another handle has found the queue. */
+static struct {
+    struct lqi_io io;
+    enum { STAYS, LEAVES, HAS_PUT, HAS_CONSUMED } what;
+    lq_queue *queue;
+    unsigned asked;
+} other;
+
+static void come_in(void)
+{
+    OK(lq_open(queue_path, &large, &other.queue));
+    if (other.what == HAS_PUT) EQUAL(api_put(other.queue, "theirs"), 1);
+    if (other.what == HAS_CONSUMED) OK(lq_consumer_close(api_consumer(other.queue, "theirs", NULL)));
+    if (other.what == STAYS) return;
+    OK(lq_close(other.queue));
+    other.queue = NULL;
+}
+
+/* The open lock is the first that is asked for, when `meta` is there and nobody holds it yet. */
+static int no_lock(const struct lqi_io *io, int fd, uint64_t byte)
+{
+    if (byte != LQI_BYTE_OPEN || other.asked++) return lqi_io_posix.lock(io, fd, byte);
+    come_in();
+    return EIO;
+}
+
+static void what_somebody_else_has_begun_to_use_stays(void **state)
+{
+    for (other.what = STAYS; other.what <= HAS_CONSUMED; other.what++) {
+        lq_queue *queue;
+        begin(state);
+        other.io = lqi_io_posix;
+        other.io.lock = no_lock;
+        other.asked = 0;
+        IS(LQ_EIO, lqi_open_io(&other.io, queue_path, &large, &queue));
+        TEXT_HAS("lock", "meta");
+        IS(LQ_EMISMATCH, lq_open(queue_path, &small, &queue));
+        OK(lq_open(queue_path, &large, &queue));
+        EQUAL(api_stats(queue).last_id, other.what == HAS_PUT);
+        EQUAL(api_stats(queue).consumers, other.what == HAS_CONSUMED);
+        OK(lq_close(queue));
+        OK(lq_close(other.queue));
+    }
+}
+
+/* ---- somebody else waits ---------------------------------------------------------- */
+
+/* The other maker's `meta` goes while we wait for his lock. */
+static int lock_when_it_is_gone(const struct lqi_io *io, int fd, uint64_t byte)
+{
+    char path[4300];
+    if (byte == LQI_BYTE_OPEN && other.asked++ == 0) {
+        snprintf(path, sizeof path, "%s/meta", queue_path);
+        damage_remove(path);
+    }
+    return lqi_io_posix.lock(io, fd, byte);
+}
+
+static void who_waited_for_a_maker_that_failed_makes_the_queue_himself(void **state)
+{
+    lq_queue *queue;
+    begin(state);
+    OK(lq_open(queue_path, &large, &queue));
+    OK(lq_close(queue));
+    other.io = lqi_io_posix;
+    other.io.lock = lock_when_it_is_gone;
+    other.asked = 0;
+    OK(lqi_open_io(&other.io, queue_path, NULL, &queue));
+    EQUAL(api_stats(queue).ring_size, 4 << 20);
+    api_put(queue, "first");
+    OK(lq_close(queue));
+    OK(lq_verify(queue_path, 0, NULL, NULL, NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(whichever_call_fails_other_options_will_do),
+        IN_DIRECTORY(what_somebody_else_has_begun_to_use_stays),
+        IN_DIRECTORY(who_waited_for_a_maker_that_failed_makes_the_queue_himself),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
