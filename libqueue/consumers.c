@@ -82,9 +82,18 @@ int lqi_consumer_save(const struct lqi_consumers *consumers, struct lqi_consumer
     return save_as(consumer, region, position, durable, durable_id, consumers->log->io->wall_us(consumers->log->io));
 }
 
-static int sync_or_poison(struct lqi_log *log, const struct lqi_file *file)
+/* The flag is guarded by the consumer's lock. If we die before we have told of a failure, it stays up, and who syncs next
+ * knows that the answer may have gone to us, and the pages count as clean. He makes all of them dirty once more. (Where a write
+ * has failed, that is not enough on ext4, but another file can take the place of this one only when nobody has it open.) */
+static int sync_or_poison(struct lqi_log *log, struct lqi_consumer_slot *consumer, const struct lqi_position *position)
 {
-    if (lqi_file_sync(file) == LQ_OK) return LQ_OK;
+    int err = atomic_load(&consumer->in_doubt) ? lqi_position_write_again(position) : LQ_OK;
+    if (err) return err;
+    atomic_store(&consumer->in_doubt, 1);
+    if (lqi_file_sync(&position->file) == LQ_OK) {
+        atomic_store(&consumer->in_doubt, 0);
+        return LQ_OK;
+    }
     lqi_poison(log);
     return lqi_fail(LQ_EPOISONED, "%s; the queue is poisoned now", lq_error_text());
 }
@@ -95,7 +104,7 @@ int lqi_consumer_save_durably(const struct lqi_consumers *consumers, struct lqi_
     int err = atomic_load(&consumer->unsaved) ? lqi_consumer_save(consumers, consumer, region, position) : LQ_OK;
     if (!err && lqi_poisoned(consumers->log)) err = lqi_fail(LQ_EPOISONED, "the queue is poisoned: a sync has failed");
     if (err) return err;
-    err = sync_or_poison(consumers->log, &position->file);
+    err = sync_or_poison(consumers->log, consumer, position);
     if (err) return err;
     consumer->epoch = consumer->sequence;
     atomic_store(&consumer->unsynced, 0);
@@ -193,6 +202,13 @@ static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], 
     return err;
 }
 
+bool lqi_consumers_doubtful(const struct lqi_shared *head)
+{
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++)
+        if (atomic_load(&head->consumers[i].state) != LQI_CONSUMER_FREE && atomic_load(&head->consumers[i].in_doubt)) return true;
+    return false;
+}
+
 int lqi_consumers_replace(const struct lqi_io *io, int dir, uint32_t mode)
 {
     char (*names)[LQ_NAME_MAX + 1];
@@ -279,6 +295,7 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     consumer->dirty_low = UINT64_MAX;
     consumer->dirty_high = 0;
     consumer->region_ready = 0;
+    atomic_store(&consumer->in_doubt, 0);
     atomic_store(&consumer->unacked, 0);
     int err = lqi_position_open(&position, consumers->log->io, consumers->dir, name, consumers->log->uuid, true);
     if (err == LQ_ECORRUPT || err == LQ_EVERSION) {
@@ -343,18 +360,22 @@ static int fill_region(const struct lqi_consumers *consumers, struct lqi_consume
     int error = log->io->random(log->io, &consumer->incarnation, sizeof consumer->incarnation);
     if (error) return lqi_fail_errno(error, "get random bytes for", position->file.name, -1);
 
+    if (atomic_load(&consumer->in_doubt)) { /* who was at this before has died: nothing is written over before that is settled */
+        err = sync_or_poison(log, consumer, position);
+        if (err) return err;
+    }
     /* The entry makes the words of other incarnations void: those of its own must be durable before. */
     struct lqi_position_entry entry = {.floor = lqi_floor(consumer), .delivered = lqi_delivered(consumer),
                                        .incarnation = consumer->incarnation};
     sides.epoch = consumer->epoch;
     err = lqi_position_save_blocks(position, &entry, 1, UINT64_MAX, &sides, word_of, &words);
-    if (!err) err = sync_or_poison(log, &position->file);
+    if (!err) err = sync_or_poison(log, consumer, position);
     if (err) return err;
     consumer->dirty_low = UINT64_MAX;
     consumer->dirty_high = 0;
     err = lqi_consumer_save(consumers, consumer, region, position);
     if (!err) err = lqi_position_sweep(position);
-    if (!err) err = sync_or_poison(log, &position->file);
+    if (!err) err = sync_or_poison(log, consumer, position);
     if (!err) consumer->epoch = consumer->sequence;
     return err;
 }

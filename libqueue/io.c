@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "bytes.h"
+
 int lqi_file_open(struct lqi_file *file, const struct lqi_io *io, int dir, const char *name, const char *shown,
                   int flags, uint32_t mode)
 {
@@ -36,6 +38,18 @@ int lqi_file_sync(const struct lqi_file *file)
 {
     int error = file->io->sync(file->io, file->fd);
     return error ? lqi_fail_errno(error, "sync", file->name, -1) : LQ_OK;
+}
+
+int lqi_file_copy(const struct lqi_file *from, const struct lqi_file *to, uint64_t size)
+{
+    uint8_t bytes[16384];
+    size_t got = sizeof bytes;
+    int err = LQ_OK;
+    for (uint64_t at = 0; !err && got && at < size; at += got) {
+        err = lqi_file_read(from, at, bytes, lqi_min64(sizeof bytes, size - at), &got);
+        if (!err && got) err = lqi_file_write(to, at, bytes, got);
+    }
+    return err;
 }
 
 int lqi_file_truncate(const struct lqi_file *file, uint64_t size)

@@ -92,6 +92,8 @@ void lqi_file_close(struct lqi_file *file);
 int lqi_file_read(const struct lqi_file *file, uint64_t offset, void *data, size_t size, size_t *got_out);
 int lqi_file_write(const struct lqi_file *file, uint64_t offset, const void *data, size_t size);
 int lqi_file_sync(const struct lqi_file *file);
+/* The first `size` bytes of one, or as many as there are, to the same places of the other; which may be itself: all its pages are dirty then. */
+int lqi_file_copy(const struct lqi_file *from, const struct lqi_file *to, uint64_t size);
 int lqi_file_truncate(const struct lqi_file *file, uint64_t size);
 int lqi_file_allocate(const struct lqi_file *file, uint64_t size); /* where nothing can be reserved, grows it */
 int lqi_file_back(const struct lqi_file *file, uint64_t from, uint64_t size); /* ... writes zeroes from `from` on: for maps */

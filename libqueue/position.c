@@ -474,6 +474,11 @@ int lqi_position_save(struct lqi_position *position, const struct lqi_position_e
     return LQ_OK;
 }
 
+int lqi_position_write_again(const struct lqi_position *position)
+{
+    return lqi_file_copy(&position->file, &position->file, file_size_of(position->window));
+}
+
 int lqi_position_sweep(const struct lqi_position *position)
 {
     static const uint8_t zeroes[LQI_POSITION_ENTRY];

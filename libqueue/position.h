@@ -111,6 +111,9 @@ typedef uint32_t lqi_word_get(void *context, uint64_t id);
 int lqi_position_save(struct lqi_position *position, const struct lqi_position_entry *entry, uint64_t low, uint64_t high,
                       struct lqi_position_sides *sides, lqi_word_get *word_of, void *context);
 
+/* All bytes of the file once more, as they are: for a sync that must not rely on what an earlier one has done. */
+int lqi_position_write_again(const struct lqi_position *position);
+
 /* Only the blocks: when the entry must not be there before they are durable. */
 int lqi_position_save_blocks(struct lqi_position *position, const struct lqi_position_entry *entry, uint64_t low, uint64_t high,
                              struct lqi_position_sides *sides, lqi_word_get *word_of, void *context);

@@ -61,18 +61,6 @@ done:
     return err;
 }
 
-static int copy_durably(const struct lqi_file *from, const struct lqi_file *to, uint64_t size)
-{
-    uint8_t bytes[16384];
-    size_t got = sizeof bytes;
-    int err = LQ_OK;
-    for (uint64_t at = 0; !err && got && at < size; at += got) {
-        err = lqi_file_read(from, at, bytes, lqi_min64(sizeof bytes, size - at), &got);
-        if (!err && got) err = lqi_file_write(to, at, bytes, got);
-    }
-    return err ? err : lqi_file_sync(to);
-}
-
 int lqi_publish_again(const struct lqi_io *io, int dir, const char *name, const char *shown, uint32_t mode,
                       uint64_t size)
 {
@@ -83,7 +71,8 @@ int lqi_publish_again(const struct lqi_io *io, int dir, const char *name, const 
     if (!err) err = lqi_file_open(&from, io, dir, name, shown, LQI_OPEN_READ, 0);
     if (err) return err;
     err = lqi_file_open(&to, io, dir, temp, shown, LQI_OPEN_NEW, mode);
-    if (!err) err = copy_durably(&from, &to, size);
+    if (!err) err = lqi_file_copy(&from, &to, size);
+    if (!err) err = lqi_file_sync(&to);
     if (!err) {
         int error = io->rename(io, dir, temp, name, true);
         if (!error) error = io->dir_sync(io, dir);

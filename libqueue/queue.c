@@ -210,7 +210,7 @@ static int recover(lq_queue *queue, struct lqi_found *found, uint64_t *messages_
     err = attach_old(queue, &old);
     if (!err) err = find_promise(queue, &old, &promise);
     if (!err) err = lqi_recover_log(&queue->log, &trim, &promise, old.head ? &old : NULL, found, messages_out);
-    if (!err && old.head && lqi_sync_doubtful(old.head)) {
+    if (!err && old.head && (lqi_sync_doubtful(old.head) || lqi_consumers_doubtful(old.head))) {
         err = lqi_consumers_replace(queue->io, queue->consumers_dir, queue->meta.options.mode);
         found->doubtful |= err == LQ_ENOSPC;
         if (err == LQ_ENOSPC) err = LQ_OK;

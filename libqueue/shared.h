@@ -163,6 +163,7 @@ struct lqi_consumer_slot {
     uint64_t dirty_low, dirty_high; /* ids whose words changed since; low > high: none */
     _Atomic uint64_t unsaved;     /* changes since */
     _Atomic uint32_t unsynced;    /* written, but not synced */
+    _Atomic uint32_t in_doubt;    /* a sync of it is under way, or has failed, or whoever knows has died */
     int64_t saved_us;
     _Atomic int64_t reaped_us;    /* when somebody last looked for dead members */
 };

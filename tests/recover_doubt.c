@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "queue.h"
+#include "consumer.h"
 #include "support/api.h"
 #include "support/child.h"
 #include "support/io_fault.h"
@@ -41,8 +41,13 @@ static const uint64_t in_doubt = LQI_SEGMENT_HEADER + 48; /* behind the record o
 static uint64_t written_low; /* the lowest record */
 static uint64_t again_to;    /* from `in_doubt` on without a gap up to here */
 
+static uint64_t written;     /* bytes, of all files */
+static uint64_t first_offset; /* of the first of these writes */
+
 static int noting_write(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
 {
+    if (!written) first_offset = offset;
+    written += size;
     if (offset >= LQI_SEGMENT_HEADER && offset < written_low) written_low = offset;
     if (offset >= in_doubt && offset <= again_to && offset + size > again_to) again_to = offset + size;
     return lqi_io_posix.write(io, fd, offset, data, size);
@@ -55,6 +60,7 @@ static void note_writes(void)
     noting = lqi_io_posix;
     noting.write = noting_write;
     written_low = UINT64_MAX;
+    written = 0;
     again_to = in_doubt;
 }
 
@@ -96,6 +102,43 @@ static int roll_and_die_in_sync(void *context)
     deferred.flags = LQ_DEFER_SYNC;
     lq_queue *queue = open_before_failure(&deferred);
     for (int i = 0; i < 20; i++) lq_put(queue, body, sizeof body, NULL);
+    return 0;
+}
+
+static struct lqi_io dying;
+static unsigned syncs_before_death;
+
+static int die_of_a_later_sync(const struct lqi_io *io, int fd)
+{
+    return syncs_before_death-- ? lqi_io_posix.sync(io, fd) : die_of_failed_sync(io, fd);
+}
+
+/* Acks, and dies in the sync of the offset file. */
+static int ack_and_die_in_sync(void *context)
+{
+    (void)context;
+    const lq_consumer_options saving = {.size = sizeof saving, .flags = LQ_CONSUMER_SAVE_ACKS};
+    lq_queue *queue = open_on(&lqi_io_posix, &always);
+    lq_consumer *consumer = api_consumer(queue, "c", &saving);
+    lq_message message = api_get(consumer, "second");
+    dying = lqi_io_posix;
+    dying.sync = die_of_failed_sync;
+    consumer->position.file.io = &dying;
+    lq_ack(consumer, &message);
+    return 0;
+}
+
+/* Brings the consumer to life, and dies in the second sync of its offset file, that of the entry. */
+static int open_consumer_and_die_in_sync(void *context)
+{
+    (void)context;
+    lq_queue *queue = open_on(&lqi_io_posix, &always);
+    lq_consumer *consumer;
+    dying = lqi_io_posix;
+    dying.sync = die_of_a_later_sync;
+    syncs_before_death = 1;
+    queue->log.io = &dying;
+    lq_consumer_open(queue, "c", NULL, &consumer);
     return 0;
 }
 
@@ -207,6 +250,88 @@ static int put_sync_put_and_die(void *context)
     api_get_ack(consumer, "before");
     api_put(queue, "after");
     _exit(DIED_IN_SYNC);
+}
+
+/* ---- offset files ---------------------------------------------------------- */
+
+enum { OFFSET_FILE_SIZE = 8192 + 2 * (LQI_POSITION_WINDOW / LQI_POSITION_BLOCK_WORDS + 2) * LQI_POSITION_BLOCK };
+
+static lq_queue *open_noting_with_two(void)
+{
+    make_queue_with_consumer();
+    note_writes();
+    lq_queue *queue = open_on(&noting, &always);
+    api_put(queue, "second");
+    return queue;
+}
+
+static void what_a_member_left_in_doubt_of_an_offset_file_is_written_again_once_by_who_syncs_it_next(void **state)
+{
+    (void)state;
+    lq_queue *queue = open_noting_with_two();
+    leave_doubt(ack_and_die_in_sync);
+
+    note_writes();
+    OK(lq_sync(queue));
+    HOLDS(written >= OFFSET_FILE_SIZE && written <= OFFSET_FILE_SIZE + LQI_POSITION_ENTRY); /* the mended lock calls for an entry */
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    lq_message message;
+    IS(LQ_EMPTY, lq_poll(consumer, &message)); /* acked is acked */
+    OK(lq_consumer_close(consumer));
+    note_writes();
+    OK(lq_sync(queue));
+    HOLDS(written < OFFSET_FILE_SIZE);
+    EQUAL(api_stats(queue).poisoned, 0);
+    OK(lq_close(queue));
+    OK(lq_verify(queue_path, 0, NULL, NULL, NULL));
+}
+
+static void what_was_left_in_doubt_as_a_consumer_came_to_life_is_written_again_before_anything_else(void **state)
+{
+    (void)state;
+    lq_queue *queue = open_noting_with_two();
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_get(consumer, "second"); /* comes again: its word will have to be written */
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    queue = open_on(&noting, &always);
+    leave_doubt(open_consumer_and_die_in_sync);
+
+    note_writes();
+    consumer = api_consumer(queue, "c", NULL);
+    EQUAL(first_offset, 0);
+    HOLDS(written > OFFSET_FILE_SIZE && written < OFFSET_FILE_SIZE + 4096);
+    api_get_ack(consumer, "second");
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    OK(lq_verify(queue_path, 0, NULL, NULL, NULL));
+}
+
+static void offset_file_moved_by_recovery_after(int (*body)(void *context))
+{
+    OK(lq_close(open_noting_with_two()));
+    struct places before = look();
+    leave_doubt(body);
+    lq_queue *queue = open_on(&lqi_io_posix, &always);
+    struct places after = look();
+    EQUAL(after.segment, before.segment); /* nothing is wrong with it */
+    HOLDS(after.position != before.position);
+    EQUAL(api_stats(queue).poisoned, 0);
+    EQUAL(api_consumer_stats(queue, "c").floor, body == ack_and_die_in_sync ? 2 : 1);
+    OK(lq_close(queue));
+    OK(lq_verify(queue_path, 0, NULL, NULL, NULL));
+}
+
+static void what_the_last_member_left_in_doubt_of_an_offset_file_goes_into_another_at_recovery(void **state)
+{
+    (void)state;
+    offset_file_moved_by_recovery_after(ack_and_die_in_sync);
+}
+
+static void what_the_last_left_in_doubt_as_a_consumer_came_to_life_goes_into_another_file_at_recovery(void **state)
+{
+    (void)state;
+    offset_file_moved_by_recovery_after(open_consumer_and_die_in_sync);
 }
 
 /* Recovery syncs the segment, then it again with what was in the ring, then the offset file, twice. Whichever sync fails, what
@@ -322,6 +447,10 @@ int main(void)
         DOUBT(what_a_roll_left_in_doubt_is_written_again_by_the_next),
         DOUBT(what_the_last_leader_left_in_doubt_goes_into_other_files_at_recovery),
         DOUBT(what_the_last_roll_left_in_doubt_goes_into_other_files_at_recovery),
+        DOUBT(what_a_member_left_in_doubt_of_an_offset_file_is_written_again_once_by_who_syncs_it_next),
+        DOUBT(what_was_left_in_doubt_as_a_consumer_came_to_life_is_written_again_before_anything_else),
+        DOUBT(what_the_last_member_left_in_doubt_of_an_offset_file_goes_into_another_at_recovery),
+        DOUBT(what_the_last_left_in_doubt_as_a_consumer_came_to_life_goes_into_another_file_at_recovery),
         DOUBT(a_sync_that_fails_during_recovery_is_not_forgotten),
         DOUBT(who_syncs_while_nobody_is_in_doubt_writes_nothing_twice),
         DOUBT(nobody_leads_after_a_failed_sync),
