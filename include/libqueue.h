@@ -136,6 +136,8 @@
  * `shared`: so share a queue (`mode`) with those you trust, and do not open one that
  * strangers can write in, as in /tmp. What they have left behind may be opened and
  * looked at, once they cannot change it any more.
+ * What is made in a queue has the group of its directory if the maker is in it; made by root, it
+ * is the directory's owner's, and what repair puts in the place of a file is that one's owner's.
  *
  * FILE SYSTEMS. Local ones. Network file systems (NFS, CIFS, 9p, ...) are
  * refused with LQ_EUNSUPPORTED, as neither locks nor memory are shared there.
@@ -569,7 +571,7 @@ typedef struct lq_repair_result {
  *   a missing segment        a segment that is one hole, and takes no room
  *   the end of the log       ends with a hole for all that may have been there: no id is given twice
  *   meta                     from its good copy. If there is none: a new one with this queue's uuid and the default
- *                            options; if its trim slots are gone, the log begins with its oldest file
+ *                            options, but the mode of the damaged file, or of the directory; if its trim slots are gone, the log begins with its oldest file
  *   an offset file           the newest position in it that verifies. If there is none: the consumer starts again at the
  *                            oldest message. Messages may so come again, and none is skipped
  *   the directory consumers  is made; the consumers were in it, and begin anew

@@ -48,17 +48,22 @@ static int sync_dir(const struct lqi_aside *aside, int dir, const char *shown)
     return error ? lqi_fail_errno(error, "sync directory", shown, -1) : LQ_OK;
 }
 
-/* The directory that `path` is in. */
-static int sync_place(const struct lqi_aside *aside, const char *path)
+/* The directory that `path` is in; its name is left in `shown`. */
+static int open_place(const struct lqi_aside *aside, const char *path, int *dir_out, char shown[LQI_ASIDE_PATH_SIZE])
 {
     const char *slash = strrchr(path, '/');
-    char name[LQI_ASIDE_PATH_SIZE];
+
+    snprintf(shown, LQI_ASIDE_PATH_SIZE, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    return open_dir(aside, aside->queue_dir, shown, dir_out);
+}
+
+static int sync_place(const struct lqi_aside *aside, const char *path)
+{
+    char shown[LQI_ASIDE_PATH_SIZE];
     int dir = -1;
 
-    if (!slash) return sync_dir(aside, aside->queue_dir, "of the queue");
-    snprintf(name, sizeof name, "%.*s", (int)(slash - path), path);
-    int err = open_dir(aside, aside->queue_dir, name, &dir);
-    if (!err) err = sync_dir(aside, dir, name);
+    int err = open_place(aside, path, &dir, shown);
+    if (!err) err = sync_dir(aside, dir, shown);
     aside->io->close(aside->io, dir);
     return err;
 }
@@ -148,13 +153,34 @@ int lqi_aside_take(struct lqi_aside *aside, const char *path)
     return err ? err : sync_dir(aside, aside->dir, LQI_ASIDE_NAME);
 }
 
+/* Whose the old file is, is the new one; what was no file there has no say in it. */
+static int inherit(const struct lqi_aside *aside, const char *name, const char *path)
+{
+    struct lqi_file made = LQI_FILE_NONE, old = LQI_FILE_NONE;
+    char shown[LQI_ASIDE_PATH_SIZE];
+    const char *slash = strrchr(path, '/');
+    int dir = -1;
+
+    int err = open_place(aside, path, &dir, shown);
+    if (!err) err = lqi_file_open(&old, aside->io, dir, slash ? slash + 1 : path, path, LQI_OPEN_READ, 0);
+    aside->io->close(aside->io, dir);
+    if (err) return err == LQ_ENOTQUEUE ? LQ_OK : err;
+    err = lqi_file_open(&made, aside->io, aside->new_dir, name, name, LQI_OPEN_WRITE, 0);
+    if (!err) err = lqi_file_own(&made, &old);
+    if (!err) err = lqi_file_sync(&made);
+    lqi_file_close(&made);
+    lqi_file_close(&old);
+    return err;
+}
+
 int lqi_aside_replace(struct lqi_aside *aside, const char *name, const char *path)
 {
     char made[LQI_ASIDE_PATH_SIZE + 16];
 
     snprintf(made, sizeof made, NEW "/%s", name);
+    int err = inherit(aside, name, path);
     /* The name first: or it might, made late, take the place of what the swap has put there. */
-    int err = sync_dir(aside, aside->new_dir, NEW);
+    if (!err) err = sync_dir(aside, aside->new_dir, NEW);
     if (err) return err;
     int error = aside->io->swap(aside->io, aside->queue_dir, made, path);
     if (error == EOPNOTSUPP)

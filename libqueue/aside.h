@@ -41,7 +41,8 @@ void lqi_aside_close(struct lqi_aside *aside);
 
 /* `path` is relative to the queue: "log/X". It leaves its place; a directory does, too. */
 int lqi_aside_take(struct lqi_aside *aside, const char *path);
-/* The file `name` in aside/new, which is whole and synced, takes the place of `path`, which is set aside. */
+/* The file `name` in aside/new, which is whole and synced, takes the place of `path`, which is set aside. It gets the owner and the
+ * mode of what it replaces, or whoever repairs as root would lock out whose queue it is. */
 int lqi_aside_replace(struct lqi_aside *aside, const char *name, const char *path);
 /* The same where nothing is. */
 int lqi_aside_place(struct lqi_aside *aside, const char *name, const char *path);

@@ -87,3 +87,9 @@ int lqi_file_size(const struct lqi_file *file, uint64_t *size_out)
     *size_out = stat.size;
     return LQ_OK;
 }
+
+int lqi_file_own(const struct lqi_file *file, const struct lqi_file *like)
+{
+    int error = file->io->own(file->io, file->fd, like->fd);
+    return error ? lqi_fail_errno(error, "give to its owner", file->name, -1) : LQ_OK;
+}

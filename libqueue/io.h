@@ -5,7 +5,8 @@
  * Table functions return 0 or a positive errno. They retry EINTR, and short reads and
  * writes themselves: `read` stops short only at the end of the file, `write` has written
  * all or failed (then any part may be there). No call ever raises a signal: a write past
- * RLIMIT_FSIZE is EFBIG. What is made has exactly the mode given: no umask takes from it. Names are relative to a held
+ * RLIMIT_FSIZE is EFBIG. What is made has exactly the mode given: no umask takes from it; and it has the owner and the group of
+ * the held directory that it is made in, as far as we may give it away: or who works in somebody's queue would lock him out. Names are relative to a held
  * directory, symbolic links in the last component are not followed, and only regular files with one link are opened.
  *
  * The lqi_file_* functions below are what the layers use: they know the name of the file
@@ -23,6 +24,7 @@ struct lqi_io_stat {
     uint64_t size;
     uint64_t inode;
     uint32_t links;
+    uint32_t mode; /* its permission bits */
 };
 
 enum lqi_open_flags {
@@ -51,7 +53,9 @@ struct lqi_io {
     int (*truncate)(const struct lqi_io *io, int fd, uint64_t size);
     int (*allocate)(const struct lqi_io *io, int fd, uint64_t size); /* grows the file to `size`, all of it backed by disk;
                                                                       * EOPNOTSUPP: grown, but nothing is reserved */
-    int (*stat)(const struct lqi_io *io, int fd, struct lqi_io_stat *stat_out);
+    int (*stat)(const struct lqi_io *io, int fd, struct lqi_io_stat *stat_out); /* of directories, too */
+    int (*own)(const struct lqi_io *io, int fd, int like); /* `fd` gets the permission bits of the file `like`, and, as far as we may
+                                                            * give it away, its owner and group */
     /* These two take paths as well, from `dir` on: a name may so go into another directory, as one change. */
     int (*rename)(const struct lqi_io *io, int dir, const char *from, const char *to, bool replace); /* EEXIST */
     int (*swap)(const struct lqi_io *io, int dir, const char *a, const char *b); /* each is the other from now on; EOPNOTSUPP */
@@ -97,6 +101,7 @@ int lqi_file_copy(const struct lqi_file *from, const struct lqi_file *to, uint64
 int lqi_file_truncate(const struct lqi_file *file, uint64_t size);
 int lqi_file_allocate(const struct lqi_file *file, uint64_t size); /* where nothing can be reserved, grows it */
 int lqi_file_back(const struct lqi_file *file, uint64_t from, uint64_t size); /* ... writes zeroes from `from` on: for maps */
+int lqi_file_own(const struct lqi_file *file, const struct lqi_file *like);
 int lqi_file_size(const struct lqi_file *file, uint64_t *size_out);
 
 #endif

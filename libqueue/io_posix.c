@@ -91,19 +91,26 @@ static void set_mode(int fd, uint32_t mode)
     if (fstat(fd, &stat) == 0 && (stat.st_mode & 0777) != mode) (void)fchmod(fd, (stat.st_mode & 07000) | (mode_t)mode);
 }
 
-static int posix_dir_make(const struct lqi_io *io, int parent, const char *name, uint32_t mode)
+/* Hands a file on: root to its owner and group, others to a group that they are in. Where that is not allowed, or the file
+ * system has no owners or does not know this one, the file stays ours, which is fine. */
+static int give(int fd, const struct stat *to)
 {
-    (void)io;
+    uid_t user = geteuid() == 0 ? to->st_uid : (uid_t)-1;
+    struct stat now;
     int result;
-    RETRY_EINTR(result, mkdirat(parent < 0 ? AT_FDCWD : parent, name, (mode_t)mode | 0700));
-    if (result < 0) return errno;
-    /* Not through a link that somebody has put in its place meanwhile, nor to what is not ours. */
-    int fd = open_above_2(parent < 0 ? AT_FDCWD : parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+
+    if (fstat(fd, &now) < 0) return errno;
+    if ((user == (uid_t)-1 || now.st_uid == user) && now.st_gid == to->st_gid) return 0;
+    RETRY_EINTR(result, fchown(fd, user, to->st_gid));
+    if (result == 0 || errno == EPERM || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS) return 0;
+    return errno;
+}
+
+/* What is made in a queue is its owner's and its group's, whoever makes it. */
+static int give_like_dir(int fd, int dir)
+{
     struct stat stat;
-    if (fd < 0) return 0;
-    if (fstat(fd, &stat) == 0 && stat.st_uid == geteuid()) set_mode(fd, mode);
-    close(fd);
-    return 0;
+    return fstat(dir, &stat) < 0 ? errno : give(fd, &stat);
 }
 
 static int posix_dir_list(const struct lqi_io *io, int dir, lqi_name_callback *each, void *context)
@@ -132,6 +139,38 @@ static int posix_dir_list(const struct lqi_io *io, int dir, lqi_name_callback *e
         if (each(context, entry->d_name) != 0) break;
     }
     closedir(listing);
+    return error;
+}
+
+static int note_any(void *context, const char *name)
+{
+    (void)name;
+    *(bool *)context = false;
+    return 1;
+}
+
+static bool is_empty(int dir)
+{
+    bool empty = true;
+    return posix_dir_list(NULL, dir, note_any, &empty) == 0 && empty;
+}
+
+static int posix_dir_make(const struct lqi_io *io, int parent, const char *name, uint32_t mode)
+{
+    (void)io;
+    int result;
+    RETRY_EINTR(result, mkdirat(parent < 0 ? AT_FDCWD : parent, name, (mode_t)mode | 0700));
+    if (result < 0) return errno;
+    /* Not through a link that somebody has put in its place meanwhile, nor to what is not ours, or not new. */
+    int fd = open_above_2(parent < 0 ? AT_FDCWD : parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    struct stat stat;
+    if (fd < 0) return 0;
+    int error = 0;
+    if (fstat(fd, &stat) == 0 && stat.st_uid == geteuid()) {
+        set_mode(fd, mode);
+        if (parent >= 0 && is_empty(fd)) error = give_like_dir(fd, parent);
+    }
+    close(fd);
     return error;
 }
 
@@ -209,7 +248,11 @@ static int posix_open(const struct lqi_io *io, int dir, const char *name, int fl
         if (fd < 0) return errno;
         int error = check_is_ours(fd);
         if (!error && (flags & LQI_OPEN_IN_PLACE)) ask_for_no_copies(fd);
-        if (!error && new) set_mode(fd, mode);
+        if (!error && new) {
+            set_mode(fd, mode);
+            error = give_like_dir(fd, dir);
+            if (error) (void)unlinkat(dir, name, 0);
+        }
         if (!error) {
             *fd_out = fd;
             return 0;
@@ -282,8 +325,19 @@ static int posix_stat(const struct lqi_io *io, int fd, struct lqi_io_stat *stat_
     (void)io;
     struct stat stat;
     if (fstat(fd, &stat) < 0) return errno;
-    *stat_out = (struct lqi_io_stat){.size = (uint64_t)stat.st_size, .inode = stat.st_ino, .links = (uint32_t)stat.st_nlink};
+    *stat_out = (struct lqi_io_stat){.size = (uint64_t)stat.st_size, .inode = stat.st_ino, .links = (uint32_t)stat.st_nlink,
+                                      .mode = stat.st_mode & 0777};
     return 0;
+}
+
+static int posix_own(const struct lqi_io *io, int fd, int like)
+{
+    (void)io;
+    struct stat stat;
+    if (fstat(like, &stat) < 0) return errno;
+    int error = give(fd, &stat);
+    if (!error) set_mode(fd, stat.st_mode & 0777);
+    return error;
 }
 
 /* Sets the size. The limit stands only in the way of growing. */
@@ -568,6 +622,7 @@ const struct lqi_io lqi_io_posix = {
     .truncate = posix_truncate,
     .allocate = posix_allocate,
     .stat = posix_stat,
+    .own = posix_own,
     .rename = posix_rename,
     .swap = posix_swap,
     .unlink = posix_unlink,

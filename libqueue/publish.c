@@ -71,6 +71,7 @@ int lqi_publish_again(const struct lqi_io *io, int dir, const char *name, const 
     if (!err) err = lqi_file_open(&from, io, dir, name, shown, LQI_OPEN_READ, 0);
     if (err) return err;
     err = lqi_file_open(&to, io, dir, temp, shown, LQI_OPEN_NEW, mode);
+    if (!err) err = lqi_file_own(&to, &from); /* made by root, it would lock out whose queue it is */
     if (!err) err = lqi_file_copy(&from, &to, size);
     if (!err) err = lqi_file_sync(&to);
     if (!err) {

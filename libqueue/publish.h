@@ -22,7 +22,7 @@ struct lqi_publication {
  * failure it is not there, or it is there, whole, but maybe not durable. */
 int lqi_publish(const struct lqi_io *io, int dir, const struct lqi_publication *what);
 
-/* Puts a file of other blocks, of the first `size` bytes of it (UINT64_MAX: of all), durably in the place of the file `name`. When a sync is known to have
+/* Puts a file of other blocks and the same owner, of the first `size` bytes of it (UINT64_MAX: of all), durably in the place of the file `name`. When a sync is known to have
  * failed, to write the bytes again is not enough: of a page whose write has failed, ext4 remembers that its block is in use,
  * while on the disk the block still counts as one that was only allocated; whatever is written into the page later, and synced
  * without an error, is zeroes after the next mount. Dying leaves the old file or the new one, and maybe a stray .new. */

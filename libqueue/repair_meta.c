@@ -65,8 +65,12 @@ static int recognise(struct repair *repair, int damaged, const char *text)
         found = true;
     }
     if (!found) return lqi_fail(LQ_ENOTQUEUE, "%.300s is not a queue, or nothing in it says which: %.100s", repair->path, text);
+    /* All is unknown but who could use it. */
+    struct lqi_io_stat stat;
+    int error = repair->io->stat(repair->io, repair->meta_file.fd < 0 ? repair->dir : repair->meta_file.fd, &stat);
+    if (error) return lqi_fail_errno(error, "look at", repair->path, -1);
     repair->meta.created_us = repair->io->wall_us(repair->io);
-    return lqi_options_complete(&(lq_options){.size = sizeof(lq_options)}, &repair->meta.options);
+    return lqi_options_complete(&(lq_options){.size = sizeof(lq_options), .mode = (stat.mode & 0666) | 0600}, &repair->meta.options);
 }
 
 /* ---- meta ---------------------------------------------------------------- */

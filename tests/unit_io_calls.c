@@ -382,6 +382,98 @@ static bool exists(const struct place *place, const char *name)
     return fstatat(place->dir, name, &stat, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+static int make_file(const struct place *place, int *fd)
+{
+    *fd = -1;
+    return io->open(io, place->dir, "made", LQI_OPEN_NEW, 0600, fd);
+}
+
+/* The directory is somebody else's, to whom root gives what he makes in it. */
+static struct place open_place_of_another(void **state)
+{
+    struct place place = open_place(state);
+    if (geteuid() != 0) skip();
+    assert_int_equal(fchown(place.dir, 65534, 65533), 0);
+    return place;
+}
+
+static void what_cannot_be_given_away_is_kept(void **state)
+{
+    static const int answers[] = {EPERM, EINVAL, EOPNOTSUPP, ENOSYS};
+    struct place place = open_place_of_another(state);
+    int fd;
+
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        fail_calls(FCHOWN, 0, 3, answers[i]);
+        assert_int_equal(make_file(&place, &fd), 0);
+        assert_int_equal(io->dir_make(io, place.dir, "directory", 0700), 0);
+        assert_int_equal(io->own(io, place.fd, place.dir), 0);
+        all_failed();
+        io->close(io, fd);
+        assert_int_equal(unlinkat(place.dir, "made", 0), 0);
+        assert_int_equal(unlinkat(place.dir, "directory", AT_REMOVEDIR), 0);
+    }
+    close_place(&place);
+}
+
+static void giving_away_that_is_interrupted_or_fails(void **state)
+{
+    struct place place = open_place_of_another(state);
+    struct stat there;
+    int fd;
+
+    fail_calls(FCHOWN, 0, 2, EINTR);
+    assert_int_equal(make_file(&place, &fd), 0);
+    all_failed();
+    assert_int_equal(fstat(fd, &there), 0);
+    assert_true(there.st_uid == 65534 && there.st_gid == 65533);
+    io->close(io, fd);
+    assert_int_equal(unlinkat(place.dir, "made", 0), 0);
+
+    /* His quota is used up: the file is not made, then. */
+    fail_calls(FCHOWN, 0, 3, EDQUOT);
+    assert_int_equal(make_file(&place, &fd), EDQUOT);
+    assert_int_equal(io->dir_make(io, place.dir, "directory", 0700), EDQUOT);
+    assert_int_equal(io->own(io, place.fd, place.dir), EDQUOT);
+    all_failed();
+    assert_true(fstatat(place.dir, "made", &there, 0) != 0);
+    assert_int_equal(fd, -1);
+
+    for (unsigned after = 2; after < 4; after++) { /* that of the directory, and that of the file */
+        fail_calls(FSTAT, after, 1, EIO);
+        assert_int_equal(make_file(&place, &fd), EIO);
+        all_failed();
+        assert_true(fstatat(place.dir, "made", &there, 0) != 0);
+    }
+    for (unsigned after = 0; after < 2; after++) {
+        fail_calls(FSTAT, after, 1, EIO);
+        assert_int_equal(io->own(io, place.fd, place.dir), EIO);
+        all_failed();
+    }
+    close_place(&place);
+}
+
+/* A directory that is not empty cannot be the one that was just made: somebody has put his own in its place. */
+static void a_directory_that_is_not_new_is_not_given_away(void **state)
+{
+    struct place place = open_place_of_another(state);
+    struct stat there;
+    assert_int_equal(mkdirat(place.dir, "directory", 0700), 0);
+    assert_int_equal(mkdirat(place.dir, "directory/inner", 0700), 0);
+    fail_calls(MKDIRAT, 0, 1, 0); /* as if it were made now */
+    assert_int_equal(io->dir_make(io, place.dir, "directory", 0700), 0);
+    all_failed();
+    assert_int_equal(fstatat(place.dir, "directory", &there, 0), 0);
+    assert_int_equal(there.st_uid, 0);
+    assert_int_equal(unlinkat(place.dir, "directory/inner", AT_REMOVEDIR), 0);
+    fail_calls(MKDIRAT, 0, 1, 0);
+    assert_int_equal(io->dir_make(io, place.dir, "directory", 0700), 0);
+    all_failed();
+    assert_int_equal(fstatat(place.dir, "directory", &there, 0), 0);
+    assert_int_equal(there.st_uid, 65534);
+    close_place(&place);
+}
+
 /* renameat2() is not there: the file gets its new name before it loses the old one. */
 static void without_the_system_call_a_rename_takes_two_steps_and_replaces_nothing(void **state)
 {
@@ -588,6 +680,9 @@ int main(void)
         IN_SCRATCH(where_nothing_can_be_reserved_a_file_grows_and_never_shrinks),
         IN_SCRATCH(growing_that_fails_is_told),
         IN_SCRATCH(where_nothing_can_be_reserved_growing_may_fail_too),
+        IN_SCRATCH(what_cannot_be_given_away_is_kept),
+        IN_SCRATCH(giving_away_that_is_interrupted_or_fails),
+        IN_SCRATCH(a_directory_that_is_not_new_is_not_given_away),
         IN_SCRATCH(without_the_system_call_a_rename_takes_two_steps_and_replaces_nothing),
         IN_SCRATCH(a_rename_in_two_steps_may_fail_in_each_and_be_finished_later),
         IN_SCRATCH(locks_that_a_file_system_or_kernel_has_not_are_told_apart_from_taken_ones),

@@ -63,6 +63,7 @@ static void without_a_plan_every_call_goes_through_and_is_counted(void **state)
     assert_int_equal(io->truncate(io, fd, 4096), 0);
     assert_int_equal(io->stat(io, fd, &stat), 0);
     assert_int_equal(stat.size, 4096);
+    assert_int_equal(io->own(io, fd, fd), 0);
     assert_int_equal(io->lock(io, fd, 1), 0);
     assert_int_equal(io->locked(io, fd, 1, 1, &answer), 0);
     assert_false(answer);
@@ -117,6 +118,7 @@ static void each_kind_of_call_can_fail_and_changes_nothing_then(void **state)
             [IO_TRUNCATE] = kind == IO_TRUNCATE ? io->truncate(io, fd, 9) : 0,
             [IO_ALLOCATE] = kind == IO_ALLOCATE ? io->allocate(io, fd, 9) : 0,
             [IO_STAT] = io->stat(io, fd, &stat),
+            [IO_OWN] = io->own(io, fd, fd),
             [IO_RENAME] = kind == IO_RENAME ? io->rename(io, dir, "a", "b", true) : 0,
             [IO_SWAP] = kind == IO_SWAP ? io->swap(io, dir, "a", "b") : 0,
             [IO_UNLINK] = kind == IO_UNLINK ? io->unlink(io, dir, "a") : 0,

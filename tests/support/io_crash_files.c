@@ -33,8 +33,17 @@ static int crash_stat(const struct lqi_io *io, int fd, struct lqi_io_stat *stat_
     struct io_crash *machine = machine_enter(io);
     struct inode *inode = inode_of(machine, fd);
     if (inode)
-        *stat_out = (struct lqi_io_stat){inode->now.size, machine->opens[fd - FIRST_FD].inode + 1000u, inode->links};
+        *stat_out = (struct lqi_io_stat){.size = inode->now.size, .inode = machine->opens[fd - FIRST_FD].inode + 1000u,
+                                          .links = inode->links, .mode = inode->directory ? 0700 : 0600};
     return machine_leave(machine, IO_STAT, inode ? 0 : EBADF, false);
+}
+
+/* Everything belongs to the only user that there is. */
+static int crash_own(const struct lqi_io *io, int fd, int like)
+{
+    struct io_crash *machine = machine_enter(io);
+    bool both = file_of(machine, fd, false) && inode_of(machine, like);
+    return machine_leave(machine, IO_OWN, both ? 0 : EBADF, false);
 }
 
 /* ---- contents ---------------------------------------------------------- */
@@ -273,6 +282,7 @@ void io_crash_set_file_calls(struct lqi_io *io)
 {
     io->close = crash_close;
     io->stat = crash_stat;
+    io->own = crash_own;
     io->read = crash_read;
     io->write = crash_write;
     io->sync = crash_sync;

@@ -39,6 +39,7 @@ DYING(write, (const struct lqi_io *io, int fd, uint64_t offset, const void *data
 DYING(sync, (const struct lqi_io *io, int fd), (io, fd))
 DYING(truncate, (const struct lqi_io *io, int fd, uint64_t size), (io, fd, size))
 DYING(allocate, (const struct lqi_io *io, int fd, uint64_t size), (io, fd, size))
+DYING(own, (const struct lqi_io *io, int fd, int like), (io, fd, like))
 DYING(rename, (const struct lqi_io *io, int dir, const char *from, const char *to, bool replace), (io, dir, from, to, replace))
 DYING(swap, (const struct lqi_io *io, int dir, const char *a, const char *b), (io, dir, a, b))
 DYING(unlink, (const struct lqi_io *io, int dir, const char *name), (io, dir, name))
@@ -57,6 +58,7 @@ struct lqi_io io_dying(void)
     io.sync = dying_sync;
     io.truncate = dying_truncate;
     io.allocate = dying_allocate;
+    io.own = dying_own;
     io.rename = dying_rename;
     io.swap = dying_swap;
     io.unlink = dying_unlink;

@@ -8,7 +8,7 @@
 
 const char *const io_kind_names[IO_KINDS] = {
     "dir_open", "dir_make", "dir_list", "dir_sync", "dir_shared", "open",   "read",   "write", "sync",    "truncate",
-    "allocate", "stat",     "rename",   "swap",     "unlink",     "lock",   "unlock", "locked", "map",   "boot_id", "random",
+    "allocate", "stat",     "own",      "rename",   "swap",     "unlink",     "lock",   "unlock", "locked", "map",   "boot_id", "random",
 };
 
 /* Bytes that a write since the last good sync of the file has replaced. */
@@ -196,6 +196,13 @@ static int fault_stat(const struct lqi_io *io, int fd, struct lqi_io_stat *stat_
     return error ? error : fault->under->stat(fault->under, fd, stat_out);
 }
 
+static int fault_own(const struct lqi_io *io, int file, int like)
+{
+    struct io_fault *fault = fault_of(io);
+    int error = count(fault, IO_OWN);
+    return error ? error : fault->under->own(fault->under, file, like);
+}
+
 static int fault_rename(const struct lqi_io *io, int dir, const char *from, const char *to, bool replace)
 {
     struct io_fault *fault = fault_of(io);
@@ -290,6 +297,7 @@ void io_fault_init(struct io_fault *fault, const struct lqi_io *under)
             .truncate = fault_truncate,
             .allocate = fault_allocate,
             .stat = fault_stat,
+            .own = fault_own,
             .rename = fault_rename,
             .swap = fault_swap,
             .unlink = fault_unlink,

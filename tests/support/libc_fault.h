@@ -37,7 +37,7 @@
 #include <cmocka.h>
 
 enum call {
-    NONE, EVENTFD, FALLOCATE, FCNTL, FDATASYNC, FDOPENDIR, FSTAT, FSTATAT, FSTATFS, FSYNC, FTRUNCATE, GETRANDOM,
+    NONE, EVENTFD, FALLOCATE, FCHOWN, FCNTL, FDATASYNC, FDOPENDIR, FSTAT, FSTATAT, FSTATFS, FSYNC, FTRUNCATE, GETRANDOM,
     GETRLIMIT, IOCTL, LINKAT, MADVISE, MKDIRAT, MMAP, MUTEX_INIT, MUTEXATTR_INIT, MUTEXATTR_SETPSHARED, MUTEXATTR_SETROBUST,
     MUTEX_TRYLOCK, OPENAT, PREAD, PTHREAD_CREATE, PWRITE, READ, READDIR, RENAMEAT, SYSCALL, UNLINKAT, WRITE
 };
@@ -118,6 +118,7 @@ static void find(void *function, const char *name)
     if (!real) find(&real, #name)
 
 int fallocate(int fd, int mode, off_t offset, off_t size) { REAL(fallocate); return fails(FALLOCATE) ? FAILED : real(fd, mode, offset, size); }
+int fchown(int fd, uid_t user, gid_t group) { REAL(fchown); return fails(FCHOWN) ? FAILED : real(fd, user, group); }
 int fdatasync(int fd) { REAL(fdatasync); return fails(FDATASYNC) ? FAILED : real(fd); }
 int fsync(int fd) { REAL(fsync); return fails(FSYNC) ? FAILED : real(fd); }
 int ftruncate(int fd, off_t size) { REAL(ftruncate); return fails(FTRUNCATE) ? FAILED : real(fd, size); }
