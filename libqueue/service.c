@@ -42,17 +42,24 @@ static void listen_to_all(struct sleep *sleep)
     }
 }
 
-static void sweep_removed(void)
+static bool sweep_removed(void)
 {
+    bool any = false;
     for (struct lqi_task **place = &tasks; *place;) {
-        if ((*place)->removed) *place = (*place)->next;
-        else place = &(*place)->next;
+        if ((*place)->removed) {
+            *place = (*place)->next;
+            any = true;
+        } else {
+            place = &(*place)->next;
+        }
     }
-    pthread_cond_broadcast(&step_done);
+    if (any) pthread_cond_broadcast(&step_done);
+    return any;
 }
 
-/* Every task gets its step; the list may grow at its head and tasks be marked removed meanwhile. */
-static void run_all(struct sleep *sleep)
+/* Every task gets its step; the list may grow at its head and tasks be marked removed meanwhile. True: some of those that we
+ * listen to have gone. */
+static bool run_all(struct sleep *sleep)
 {
     for (struct lqi_task *task = tasks; task; task = task->next) {
         if (task->removed) continue;
@@ -61,7 +68,7 @@ static void run_all(struct sleep *sleep)
         pthread_mutex_lock(&lock);
         if (due < sleep->until) sleep->until = due;
     }
-    sweep_removed();
+    return sweep_removed();
 }
 
 static void *serve(void *unused)
@@ -72,14 +79,13 @@ static void *serve(void *unused)
     pthread_mutex_lock(&lock);
     while (tasks) {
         listen_to_all(&sleep);
-        run_all(&sleep);
-        if (!tasks) break;
+        /* Who has removed a task may unmap its bell as soon as we let go of the lock: we listen anew, to those that are left. */
+        if (run_all(&sleep)) continue;
         pthread_mutex_unlock(&lock);
         lqi_wait_many(sleep.words, sleep.seen, sleep.count, sleep.until);
         pthread_mutex_lock(&lock);
     }
     thread_runs = false;
-    pthread_cond_broadcast(&step_done);
     pthread_mutex_unlock(&lock);
     return NULL;
 }
@@ -150,21 +156,19 @@ int lqi_service_add(struct lqi_task *task)
     return err;
 }
 
+static bool is_there(const struct lqi_task *task)
+{
+    for (const struct lqi_task *each = tasks; each; each = each->next)
+        if (each == task) return true;
+    return false;
+}
+
 void lqi_service_remove(struct lqi_task *task)
 {
     pthread_mutex_lock(&lock);
     bool own = thread_runs && pthread_equal(thread, pthread_self());
     task->removed = true;
     lqi_service_kick();
-    if (!own) {
-        bool there = true;
-        while (there) {
-            there = false;
-            for (struct lqi_task *each = tasks; each; each = each->next) there |= each == task;
-            if (there) pthread_cond_wait(&step_done, &lock);
-        }
-        /* The thread's last act: what it listens to may be unmapped after we return. */
-        while (!tasks && thread_runs) pthread_cond_wait(&step_done, &lock);
-    }
+    while (!own && is_there(task)) pthread_cond_wait(&step_done, &lock);
     pthread_mutex_unlock(&lock);
 }

@@ -11,6 +11,9 @@
 
 #include "service.h"
 #include "support/api.h"
+#include "support/libc_fault.h"
+
+enum { FUTEX_WAITV = 449 };
 
 struct counter {
     struct lqi_task task;
@@ -113,6 +116,7 @@ static void a_step_may_remove_itself(void **state)
     HOLDS(reaches(&lone, 1));
     api_sleep_ms(20);
     EQUAL(lone.steps, 1);
+    lqi_service_remove(&lone.task); /* it has gone, and the thread with it */
     add(&other); /* and begins again */
     HOLDS(reaches(&other, 3));
     struct counter second = {.every_us = 1, .remove_itself = true};
@@ -122,6 +126,33 @@ static void a_step_may_remove_itself(void **state)
     HOLDS(reaches(&other, steps + 3));
     EQUAL(second.steps, 1);
     lqi_service_remove(&other.task);
+}
+
+/* The thread is held up on its way to sleep: what it is about to listen to must not be another's memory by then. */
+static void a_bell_may_go_when_its_task_was_removed_and_others_stay(void **state)
+{
+    (void)state;
+    struct lqi_bell bell = {0};
+    struct counter stays = {.task = {.bell = &bell}};
+    add(&stays);
+    HOLDS(reaches(&stays, 1));
+    for (int i = 0; i < 3; i++) {
+        struct lqi_bell *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        HOLDS(page != MAP_FAILED);
+        struct counter goes = {.task = {.bell = page}};
+        add(&goes);
+        HOLDS(reaches(&goes, 1));
+        api_sleep_ms(20);
+        slow_syscall(FUTEX_WAITV, 40);
+        lqi_service_remove(&goes.task);
+        HOLDS(munmap(page, 4096) == 0);
+        api_sleep_ms(100);
+        slow_syscall(0, 0);
+        uint32_t steps = stays.steps;
+        lqi_bell_ring(&bell);
+        HOLDS(reaches(&stays, steps + 1));
+    }
+    lqi_service_remove(&stays.task);
 }
 
 static void one_step_that_dawdles_delays_the_others_and_loses_none(void **state)
@@ -189,6 +220,7 @@ int main(void)
         IN_DIRECTORY(a_deaf_task_is_not_woken_until_it_is_kicked),
         IN_DIRECTORY(removing_waits_until_the_step_has_ended),
         IN_DIRECTORY(a_step_may_remove_itself),
+        IN_DIRECTORY(a_bell_may_go_when_its_task_was_removed_and_others_stay),
         IN_DIRECTORY(one_step_that_dawdles_delays_the_others_and_loses_none),
         IN_DIRECTORY(more_bells_than_one_can_wait_for_are_heard),
         IN_DIRECTORY(threads_may_add_and_remove_at_once),

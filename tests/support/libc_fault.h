@@ -56,6 +56,16 @@ static struct {
     int then_error;
 } plan;
 
+/* Calls of syscall() with this number begin so much later. */
+static _Atomic long slow_number;
+static _Atomic unsigned slow_ms;
+
+static inline void slow_syscall(long number, unsigned ms)
+{
+    atomic_store(&slow_ms, ms);
+    atomic_store(&slow_number, number);
+}
+
 static inline void fail_calls(enum call call, unsigned after, unsigned times, int error)
 {
     memset(&plan, 0, sizeof plan);
@@ -234,6 +244,7 @@ long syscall(long number, ...)
     va_start(list, number);
     for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
     va_end(list);
+    if (number && number == atomic_load(&slow_number)) usleep(atomic_load(&slow_ms) * 1000);
     return fails(SYSCALL) ? FAILED : real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
