@@ -105,7 +105,7 @@ static int message_size(const lq_message *message, uint64_t size_max, uint64_t *
 
     uint64_t extra = message->key_size + message->headers_size;
     if (message->size > size_max || extra > size_max - message->size)
-        return lqi_fail(LQ_ETOOBIG, "message: %zu bytes of body and %" PRIu64 " of key and headers, at most %" PRIu64,
+        return lqi_fail(LQ_ETOOBIG, "a message of %zu bytes and %" PRIu64 " of key and headers, this queue takes %" PRIu64 " in all",
                         message->size, extra, size_max);
     *total += message->size + extra;
     return LQ_OK;

@@ -71,11 +71,12 @@ void lqi_shared_ring(const struct lqi_shared_map *map, struct lqi_ring *ring_out
  * may move while we look; what lies behind them is checked where it is used. */
 static bool sane(const struct lqi_shared *head, uint64_t size, uint64_t file_size)
 {
-    uint64_t ring_size = head->identity.ring_size;
+    return size <= file_size && atomic_load(&head->log.ring.appended) < LQI_ID_END;
+}
 
-    return ring_size >= RING_SIZE_MIN && ring_size <= RING_SIZE_MAX && (ring_size & (ring_size - 1)) == 0 &&
-           LQI_SHARED_HEAD + ring_size <= file_size && size <= file_size &&
-           atomic_load(&head->log.ring.appended) < LQI_ID_END;
+static bool sane_ring(uint64_t size, uint64_t file_size)
+{
+    return size >= RING_SIZE_MIN && size <= RING_SIZE_MAX && (size & (size - 1)) == 0 && size <= file_size - LQI_SHARED_HEAD;
 }
 
 /* Of this boot, this queue and this very file: otherwise its locks and numbers are somebody else's. */
@@ -84,6 +85,12 @@ static bool current(const struct lqi_identity *head, const uint8_t boot_id[16], 
     return memcmp(head->magic, magic, sizeof magic) == 0 && head->version == LQI_SHARED_VERSION &&
            head->head_size == sizeof(struct lqi_shared) && memcmp(head->boot_id, boot_id, 16) == 0 &&
            memcmp(head->uuid, uuid, 16) == 0 && head->inode == inode && atomic_load(&head->ready);
+}
+
+static int this_boot(const struct lqi_io *io, uint8_t id[16])
+{
+    int error = io->boot_id(io, id);
+    return error ? lqi_fail_errno(error, "read", "the id of this boot", -1) : LQ_OK;
 }
 
 static int stale(void)
@@ -100,14 +107,13 @@ static int read_identity(const struct lqi_file *file, const uint8_t uuid[16], ui
     uint8_t boot_id[16];
 
     int error = file->io->stat(file->io, file->fd, &stat);
-    if (!error) error = file->io->boot_id(file->io, boot_id);
     if (error) return lqi_fail_errno(error, "look at", file->name, -1);
     if (stat.size < LQI_SHARED_HEAD + RING_SIZE_MIN) return stale();
-    int err = lqi_file_read(file, 0, &identity, sizeof identity, &got);
+    int err = this_boot(file->io, boot_id);
+    if (!err) err = lqi_file_read(file, 0, &identity, sizeof identity, &got);
     if (err) return err;
     if (got != sizeof identity || !current(&identity, boot_id, uuid, stat.inode)) return stale();
-    if (identity.ring_size < RING_SIZE_MIN || identity.ring_size > stat.size - LQI_SHARED_HEAD ||
-        (identity.ring_size & (identity.ring_size - 1)) != 0)
+    if (!sane_ring(identity.ring_size, stat.size))
         return lqi_fail(LQ_ECORRUPT, "%s: ring size %" PRIu64 " makes no sense", file->name, identity.ring_size);
     *ring_size_out = identity.ring_size;
     return LQ_OK;
@@ -155,8 +161,9 @@ static int init_head(struct lqi_shared_map *map, const uint8_t uuid[16], uint64_
     atomic_store(&identity->ready, 0);
     atomic_thread_fence(memory_order_seq_cst);
     memset(head, 0, sizeof *head);
-    if (!error) error = map->io->boot_id(map->io, identity->boot_id);
     if (error) return lqi_fail_errno(error, "look at", map->file.name, -1);
+    int err = this_boot(map->io, identity->boot_id);
+    if (err) return err;
     memcpy(identity->magic, magic, sizeof magic);
     memcpy(identity->uuid, uuid, 16);
     identity->version = LQI_SHARED_VERSION;
