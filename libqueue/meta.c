@@ -337,7 +337,8 @@ static bool check_slots(const uint8_t *bytes, const uint8_t uuid[16], lqi_meta_d
     bool damaged = false;
 
     if (lqi_trim_decode(bytes, LQI_META_SIZE, uuid, &newest)) {
-        each(context, SLOTS_AT, "neither trim slot verifies");
+        bool first_is_zero = memcmp(bytes + SLOTS_AT, zeroes, sizeof zeroes) == 0; /* it may never have been written */
+        each(context, SLOTS_AT + (first_is_zero ? SLOT_SIZE : 0), "neither trim slot verifies");
         return true;
     }
     for (unsigned slot = 0; slot < 2; slot++) {

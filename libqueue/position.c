@@ -337,21 +337,21 @@ static int read_both(const struct lqi_position *position, struct run run, struct
 }
 
 /* The newer of the two that are this block; NULL when none is. */
-static const uint8_t *newest_of(const struct lqi_position *position, const struct both *both, size_t index, uint64_t number,
+static const uint8_t *newest_of(struct lqi_position *position, const struct both *both, size_t index, uint64_t number,
                                 unsigned *side_out, uint32_t *damaged)
 {
     const uint8_t *newest = NULL;
-    bool torn = false; /* as a crash may leave the side that was being written */
+    int64_t torn = -1; /* as a crash may leave the side that was being written */
 
     for (unsigned side = 0; side < 2; side++) {
         const uint8_t *block = both->side[side] + index * LQI_POSITION_BLOCK;
         enum block_state state = block_state(position, block, number);
-        torn |= state == BLOCK_DAMAGED;
+        if (state == BLOCK_DAMAGED) torn = (int64_t)block_offset(position, number, side);
         if (state != BLOCK_THERE || (newest && lqi_get64(block + 16) < lqi_get64(newest + 16))) continue;
         newest = block;
         *side_out = side;
     }
-    *damaged += torn && !newest;
+    if (torn >= 0 && !newest && (*damaged)++ == 0) position->damaged_block = torn;
     return newest;
 }
 
@@ -530,7 +530,7 @@ int lqi_position_check(struct lqi_position *position, lqi_position_damage *each,
             each(context, offset, "a commit entry does not verify: an older position may be lost, the newest good one counts");
     }
     if (file_size > file_size_of(position->window)) each(context, file_size_of(position->window), "the file is longer than it should be");
-    if (blocks) each(context, LQI_POSITION_BLOCKS_AT, "blocks of the window do not verify: their messages come again");
+    if (blocks) each(context, (uint64_t)position->damaged_block, "blocks of the window do not verify: their messages come again");
     return LQ_OK;
 }
 

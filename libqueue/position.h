@@ -73,6 +73,7 @@ struct lqi_position {
     uint64_t incarnations[LQI_POSITION_ENTRIES]; /* of all valid entries, of slot s at s: a block of one of them is old, not damaged */
     uint32_t damaged_entries; /* neither zero nor valid */
     int64_t damaged_copy;     /* offset of a fixed part that does not verify, or -1 */
+    int64_t damaged_block;    /* offset of the first block that load counted as damaged */
 };
 
 /* LQ_ENAME with text unless it is a name for queues and consumers as the public header says. NULL is LQ_EINVAL. */

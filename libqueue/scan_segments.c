@@ -211,9 +211,10 @@ int lqi_scan_seek_id(struct lqi_scan *scan, uint64_t id)
     if (err) return err;
     size_t place = last_not_above(ids, count, id);
     if (place == 0) {
-        /* Before the oldest segment, or there is none yet: begin where the log begins. What is missing there is a hole. */
+        /* Before the oldest segment, or there is none yet: begin where the log begins. What is missing there is a hole, and
+         * the walk will tell of the file. */
         lqi_scan_start(scan, lqi_scan_oldest_position(scan->log), id);
-        if (count) err = seek_in_segment(scan, ids[0], ids[0]);
+        if (count && ids[0] <= lqi_scan_oldest_id(scan->log)) err = seek_in_segment(scan, ids[0], ids[0]);
         if (!err) scan->next_id = id;
     } else {
         err = seek_in_segment(scan, ids[place - 1], id);

@@ -188,6 +188,9 @@ static int read_end(struct lqi_segment *segment)
     segment->sealed = got == sizeof bytes &&
                       lqi_segment_end_decode(bytes, segment->file_size, &segment->head, &segment->end);
     segment->end_damaged = !segment->sealed && !all_zero(bytes, got);
+    segment->trailer_at = segment->file_size;
+    if (got == sizeof bytes && (memcmp(bytes, end_magic, sizeof end_magic) == 0 || lqi_get64(bytes + 48) == segment->head.salt))
+        segment->trailer_at -= sizeof bytes;
     return LQ_OK;
 }
 

@@ -90,6 +90,7 @@ struct lqi_segment {
     struct lqi_segment_head head;
     struct lqi_segment_end end; /* when sealed */
     bool sealed;
+    uint64_t trailer_at;        /* where it is, or something that reminds of it; else where the file ends */
     bool end_damaged;           /* longer than its header, not all zero at its end, yet no trailer */
     int64_t damaged_copy;       /* offset of a header copy that does not verify, or -1 */
     uint64_t file_size;

@@ -29,6 +29,13 @@ static void find(struct verify *verify, int code, const char *file, uint64_t off
     if (verify->each) verify->each(verify->context, &finding);
 }
 
+/* What keeps a file from being read, with the byte that the text names: "FILE at byte N: ..." */
+static void find_whole(struct verify *verify, int code, const char *file, const char *text)
+{
+    const char *byte = strstr(text, " at byte ");
+    find(verify, code, file, byte ? strtoull(byte + strlen(" at byte "), NULL, 10) : 0, 0, 0, text);
+}
+
 /* ---- meta --------------------------------------------------------------- */
 
 struct noted {
@@ -50,7 +57,7 @@ static int verify_meta(struct verify *verify)
     struct noted noted = {verify, LQI_META_NAME, 0};
 
     if (queue->meta_damage[0]) {
-        find(verify, LQ_ECORRUPT, LQI_META_NAME, 0, 0, 0, queue->meta_damage);
+        find_whole(verify, LQ_ECORRUPT, LQI_META_NAME, queue->meta_damage);
         return LQ_OK;
     }
     for (int tries = 0;; tries++) {
@@ -103,7 +110,7 @@ static bool verify_segment(struct verify *verify, uint64_t first_id, bool last, 
     if (segment.damaged_copy >= 0)
         find(verify, LQ_ECORRUPT, shown, (uint64_t)segment.damaged_copy, 0, 0, "one of the two copies of the header does not verify");
     if (!segment.sealed && !last)
-        find(verify, LQ_ECORRUPT, shown, segment.file_size, 0, 0, "the trailer is missing or does not verify");
+        find(verify, LQ_ECORRUPT, shown, segment.trailer_at, 0, 0, "the trailer is missing or does not verify");
     if (segment.sealed && lqi_segment_find_id(&segment, first_id, &entry, &index_damaged) == LQ_OK && index_damaged)
         find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&segment.head, segment.end.end), 0, 0, "the index does not verify");
     if (segment.head.position < *end)
@@ -126,7 +133,7 @@ static void find_unreadable(struct verify *verify)
         snprintf(shown, sizeof shown, "log/%s", name);
         int err = lqi_segment_open(&segment, log->io, log->log_dir, verify->unreadable[i], log->uuid, false);
         if (!err) lqi_segment_close(&segment);
-        if (err == LQ_ECORRUPT || err == LQ_EVERSION) find(verify, err, shown, 0, 0, 0, lq_error_text());
+        if (err == LQ_ECORRUPT || err == LQ_EVERSION) find_whole(verify, err, shown, lq_error_text());
     }
 }
 
@@ -255,7 +262,7 @@ static void verify_consumer(struct verify *verify, const char *name)
     /* It is written in place while the queue is in use: once damaged may be half-written, twice is damaged. */
     int err = look_at_position(verify->view.queue, name, &before);
     if (err || before.count) err = look_at_position(verify->view.queue, name, &noted);
-    if (err && err != LQ_ENOTFOUND) find(verify, err, shown, 0, 0, 0, lq_error_text());
+    if (err && err != LQ_ENOTFOUND) find_whole(verify, err, shown, lq_error_text());
 }
 
 static int list_foreign_position(void *context, const char *name)
@@ -325,7 +332,7 @@ int lqi_verify_io(const struct lqi_io *io, const char *path, unsigned flags, lq_
         return lqi_fail(LQ_EINVAL, "lq_verify: set `size` of the result before the call");
     int err = lqi_open_io(io, path, &options, &queue);
     if (err == LQ_ECORRUPT) {
-        find(&verify, err, what_keeps_shut(io, path), 0, 0, 0, lq_error_text());
+        find_whole(&verify, err, what_keeps_shut(io, path), lq_error_text());
     } else if (err) {
         return err;
     } else {

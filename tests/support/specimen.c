@@ -8,7 +8,7 @@
 #include "api.h"
 #include "queue.h"
 
-enum { LARGE = 9, WINDOW = 64 };
+enum { LARGE = 9, WINDOW = 64, POSITION_EMPTY_AT = 1024 /* behind both copies of its fixed part */ };
 
 const lq_options specimen_options = {.size = sizeof specimen_options, .segment_size = 65536, .ring_size = 65536, .compression = 6};
 
@@ -42,13 +42,23 @@ static void body_of(uint64_t id, uint8_t *bytes)
     else api_fill(bytes, size_of(id), id);
 }
 
+/* Made once: they are compared again and again. */
+static const uint8_t *kept_body(uint64_t id)
+{
+    static uint8_t *bodies[SPECIMEN_LAST + 1];
+    if (!bodies[id]) {
+        bodies[id] = malloc(size_of(id));
+        specimen_must(bodies[id] != NULL, "hold a body");
+        body_of(id, bodies[id]);
+    }
+    return bodies[id];
+}
+
 bool specimen_is_right(const lq_message *message)
 {
-    static uint8_t bytes[65536];
     if (message->id > SPECIMEN_LAST) return message->size == 3 && memcmp(message->data, "new", 3) == 0;
-    body_of(message->id, bytes);
     bool keyed = message->id >= 11 && message->id <= 14;
-    return message->size == size_of(message->id) && memcmp(message->data, bytes, message->size) == 0 &&
+    return message->size == size_of(message->id) && memcmp(message->data, kept_body(message->id), message->size) == 0 &&
            message->key_size == (keyed ? 5u : 0u) && (!keyed || memcmp(message->key, "a key", 5) == 0);
 }
 
@@ -202,6 +212,41 @@ static void note_records(struct specimen *specimen, size_t index)
         specimen->extents[specimen->extent_count++] = (struct specimen_extent){index, offset, end, record.first_id, record.count};
         offset = end;
     }
+}
+
+/* Its header's copies, its records, what is behind them: free room, or index and trailer. */
+static struct specimen_part part_of_segment(const struct specimen *specimen, size_t index, size_t offset)
+{
+    const struct specimen_file *file = &specimen->files[index];
+    size_t end = LQI_SEGMENT_HEADER, trailer = file->size;
+    struct lqi_segment_head head;
+    struct lqi_segment_end sealed;
+
+    if (offset < LQI_SEGMENT_HEADER_COPY) return (struct specimen_part){0, LQI_SEGMENT_HEADER_COPY};
+    if (offset < LQI_SEGMENT_HEADER) return (struct specimen_part){LQI_SEGMENT_HEADER_COPY, LQI_SEGMENT_HEADER};
+    for (size_t i = 0; i < specimen->extent_count; i++) {
+        const struct specimen_extent *extent = &specimen->extents[i];
+        if (extent->file != index) continue;
+        if (offset >= extent->offset && offset < extent->end) return (struct specimen_part){extent->offset, extent->end};
+        end = extent->end;
+    }
+    specimen_must(lqi_segment_head_decode(file->bytes, file->size, file->name, NULL, &head, NULL) == LQ_OK, "read a segment");
+    if (lqi_segment_end_decode(file->bytes + file->size - LQI_SEGMENT_TRAILER, file->size, &head, &sealed)) trailer -= LQI_SEGMENT_TRAILER;
+    return offset < trailer ? (struct specimen_part){end, trailer} : (struct specimen_part){trailer, file->size};
+}
+
+struct specimen_part specimen_part(const struct specimen *specimen, size_t index, size_t offset)
+{
+    const struct specimen_file *file = &specimen->files[index];
+    size_t unit = 512;
+
+    if (specimen_is_segment(file)) return part_of_segment(specimen, index, offset);
+    if (strcmp(file->name, LQI_SHARED_NAME) == 0) return (struct specimen_part){0, file->size};
+    if (strcmp(file->dir, "consumers") == 0) {
+        if (offset >= POSITION_EMPTY_AT && offset < LQI_POSITION_ENTRIES_AT) return (struct specimen_part){POSITION_EMPTY_AT, LQI_POSITION_ENTRIES_AT};
+        if (offset >= LQI_POSITION_ENTRIES_AT && offset < LQI_POSITION_BLOCKS_AT) unit = LQI_POSITION_ENTRY;
+    }
+    return (struct specimen_part){offset / unit * unit, (offset / unit + 1) * unit};
 }
 
 void specimen_make(struct specimen *specimen)

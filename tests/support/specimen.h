@@ -40,6 +40,12 @@ struct specimen {
 /* Fills it; `name` and `killed` are set. */
 void specimen_make(struct specimen *specimen);
 
+/* A part of a file that has one meaning, and of which a report may name any byte: a record, a copy of a header, an entry. */
+struct specimen_part {
+    size_t from, to;
+};
+struct specimen_part specimen_part(const struct specimen *specimen, size_t file, size_t offset);
+
 /* The message with this id, as it was put; one of a later id is "new". */
 bool specimen_is_right(const lq_message *message);
 
