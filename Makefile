@@ -242,7 +242,7 @@ lint: ## layers, forbidden calls, static analysis, scripts, man pages
 
 # MUTATE="libqueue/recover.c": bugs made by machine in these files, SAMPLE=50 of each or all of them.
 mutants: ## break the library on purpose, each time in one place, and see that the tests find it
-	@T='$(T)' JOBS=$(JOBS) CC='$(CC)' SAMPLE='$(SAMPLE)' SEED='$(SEED)' ALL='$(ALL)' \
+	@T='$(T)' JOBS=$(JOBS) CC='$(CC)' SAMPLE='$(SAMPLE)' SEED='$(SEED)' ALL='$(ALL)' BY='$(BY)' \
 	  prove --verbose --exec tests/support/run_mutants $(or $(MUTATE),tests/mutants/planted)
 
 bench: $(BENCH) ## build the benchmarks and run them with ARGS

@@ -195,8 +195,7 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
     uint64_t size, last_size = 0, sizes = 0, position = found->first_position;
 
     for (size_t index = count; index-- > 0;) {
-        int err = index + 1 == count ? LQ_ECORRUPT
-                                     : lqi_segment_open(&before, log->io, log->log_dir, ids[index], log->uuid, false);
+        int err = lqi_segment_open(&before, log->io, log->log_dir, ids[index], log->uuid, false);
         if (!err) {
             position = before.sealed ? before.end.end : before.head.position + before.file_size;
             lqi_segment_close(&before);
@@ -227,7 +226,6 @@ static int believe_seal(const struct lqi_segment *segment, struct lqi_found *fou
     if (damaged)
         return count_nonzero(&segment->file, lqi_segment_offset(&segment->head, found->end), segment->file_size, &found->torn_bytes);
     found->usable = false;
-    found->torn_bytes = 0;
     found->mark = found->end;
     found->next_id = lqi_max64(found->next_id, segment->end.next_id);
     return LQ_OK;

@@ -1,5 +1,6 @@
 /* The end of the log, to the byte: what recovery finds in files that were made for it, record by record. Each is
  * held against what it must find, all of it: an index that lost an entry or a time that is not taken back would only show much later. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -186,9 +187,16 @@ static void garbage_is_counted_whatever_it_looks_like(void **state)
         struct made made = make_segment(1, 0, 0);
         add_many(&made, 2);
         allocate(&made);
-        for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = kind ? 1 : i % 2 ? 0xff : 0;
+        for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = kind ? 1 : i % 2 ? 0xff : 0; /* from an even place on */
         put_bytes(&made, offset_of(&made, made.found.end), bytes, sizeof bytes);
         made.found.torn_bytes = sizeof bytes;
+        same(find(&untrimmed, &nothing), &made.found);
+        /* Up to the last byte, where no zero tells it from a stretch without anything; and before such a stretch. */
+        HOLDS(ftruncate(made.fd, (off_t)(offset_of(&made, made.found.end) + sizeof bytes)) == 0);
+        same(find(&untrimmed, &nothing), &made.found);
+        HOLDS(ftruncate(made.fd, (off_t)(offset_of(&made, made.found.end) + 1000)) == 0);
+        HOLDS(ftruncate(made.fd, (off_t)(offset_of(&made, made.found.end) + 1000 + 16384)) == 0);
+        made.found.torn_bytes = 1000;
         same(find(&untrimmed, &nothing), &made.found);
         done(&made);
         HOLDS(unlink(path_of(1)) == 0 && rmdir(log_path) == 0);
@@ -365,6 +373,26 @@ static void a_sealed_segment_without_its_last_record_is_torn_or_given_up(void **
     done(&made);
 }
 
+/* Read last of all. What it says is only held against its checksum: no wrong end would show that it was not read. */
+static void an_index_that_cannot_be_read_is_no_good_index(void **state)
+{
+    static struct lqi_found found;
+    struct io_fault fault;
+    new_log(state);
+    struct made made = make_segment(7, 800, 0);
+    add_many(&made, 3);
+    seal(&made, 10);
+    io_fault_init(&fault, &lqi_io_posix);
+    the_log.io = &fault.io;
+    OK(lqi_find_end(&the_log, &untrimmed, &nothing, &found));
+    io_fault_plan(&fault, IO_READ, fault.calls[IO_READ], false, EIO);
+    IS(LQ_EIO, lqi_find_end(&the_log, &untrimmed, &nothing, &found));
+    EQUAL(fault.hits, 1);
+    the_log.io = &lqi_io_posix;
+    io_fault_release(&fault);
+    done(&made);
+}
+
 /* ---- several segments ---------------------------------------------------------------------- */
 
 static void the_log_begins_where_the_trim_slot_says_or_else_where_the_files_do(void **state)
@@ -444,8 +472,40 @@ static void an_open_segment_before_an_unreadable_one_reaches_as_far_as_its_file(
     break_header(&last);
     struct lqi_found expected = {.good_end = size_of(&open), .next_id = next_behind(3, LQI_SEGMENT_HEADER), .given_up = true, .good_id = 3, .damage = 1};
     expected.end = expected.mark = lqi_round_up(size_of(&open) + LQI_SEGMENT_HEADER, 8);
-    same(find(&untrimmed, &nothing), &expected);
+    struct lqi_found *found = find(&untrimmed, &nothing);
+    same(found, &expected);
+    EQUAL(found->second_id, 3);
     done(&open);
+    done(&last);
+}
+
+static int open_but_not_the_3rd(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    char gone[LQI_SEGMENT_NAME_SIZE];
+    lqi_segment_name(gone, 3);
+    return strcmp(name, gone) == 0 ? ENOENT : lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
+/* Somebody else deleted it, between the look at the directory and the look at the file. */
+static void what_is_gone_takes_no_room(void **state)
+{
+    static struct lqi_found found;
+    struct lqi_io io = lqi_io_posix;
+    new_log(state);
+    struct made made = make_segment(1, 0, 0);
+    add_many(&made, 2);
+    seal(&made, 3);
+    struct made gone = make_segment(3, made.found.end, 0), last = make_segment(5, 1 << 20, 0);
+    break_header(&last);
+    struct lqi_found expected = {.next_id = next_behind(5, LQI_SEGMENT_HEADER), .given_up = true, .good_end = made.found.end, .good_id = 5, .damage = 1};
+    expected.end = expected.mark = lqi_round_up(made.found.end + LQI_SEGMENT_HEADER, 8);
+    io.open = open_but_not_the_3rd;
+    the_log.io = &io;
+    OK(lqi_find_end(&the_log, &untrimmed, &nothing, &found));
+    the_log.io = &lqi_io_posix;
+    same(&found, &expected);
+    done(&made);
+    done(&gone);
     done(&last);
 }
 
@@ -503,10 +563,12 @@ int main(void)
         IN_DIRECTORY(behind_a_sealed_segment_the_next_one_begins),
         IN_DIRECTORY(a_trailer_knows_of_ids_that_no_record_has),
         IN_DIRECTORY(a_sealed_segment_without_its_last_record_is_torn_or_given_up),
+        IN_DIRECTORY(an_index_that_cannot_be_read_is_no_good_index),
         IN_DIRECTORY(the_log_begins_where_the_trim_slot_says_or_else_where_the_files_do),
         IN_DIRECTORY(behind_a_last_segment_that_cannot_be_read_there_is_room_for_all_of_it),
         IN_DIRECTORY(several_that_cannot_be_read_are_left_behind_together),
         IN_DIRECTORY(an_open_segment_before_an_unreadable_one_reaches_as_far_as_its_file),
+        IN_DIRECTORY(what_is_gone_takes_no_room),
         IN_DIRECTORY(what_is_no_file_takes_no_room),
         IN_DIRECTORY(no_file_takes_more_room_than_a_segment_can),
     };
