@@ -68,9 +68,8 @@ static int wait_for_room(lq_queue *queue, uint64_t bytes, int64_t deadline)
     int err = lqi_retain(log, bytes, drop, &gone);
     if (err || gone) return err;
     if (log->options.full != LQ_FULL_BLOCK) return lqi_fail(LQ_EFULL, "%s", reason);
-    if (lqi_poisoned(log)) return lqi_fail(LQ_EPOISONED, "the queue is poisoned: a sync has failed");
     if (lqi_now_us() >= deadline) return lqi_fail(LQ_TIMEOUT, "%s", reason);
-    /* Bounded: whoever consumed may have died before it rang. */
+    /* Bounded: whoever consumed may have died before it rang. A failed sync rings, too. */
     lqi_wait(&log->state->room.word, seen, lqi_min64(deadline, lqi_now_us() + 50000));
     return LQ_OK;
 }
@@ -116,12 +115,12 @@ static int append(lq_queue *queue, const struct lqi_append *record, uint64_t *fi
 /* Packs the payload if that pays; `packed` is set to what must be freed, if so. */
 static int pack(lq_queue *queue, struct lqi_append *record, uint8_t **packed)
 {
-    uint32_t size;
+    uint32_t size = 0;
     if (!queue->log.options.compression || record->size < PACK_MIN) return LQ_OK;
     *packed = malloc(record->size);
     if (!*packed) return lqi_fail(LQ_ENOMEM, "no memory to pack %" PRIu32 " bytes", record->size);
     int err = lqi_pack(record->payload, record->size, queue->log.options.compression, *packed, &size);
-    if (!err && size) {
+    if (size) {
         record->payload = *packed;
         record->size = size;
         record->flags |= LQI_RECORD_PACKED;

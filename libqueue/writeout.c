@@ -413,18 +413,15 @@ static void wait_for_group(struct lqi_log *log)
         sched_yield();
 }
 
-/* Writes out up to the tail and says which span's file a sync must cover; 0 when the roll has synced all. */
-static int write_for_sync(struct lqi_log *log, uint64_t end, uint64_t *span_out)
+/* Writes out up to the tail; then log->syncing is the file that a sync must cover, for the rolls have synced all before it. */
+static int write_for_sync(struct lqi_log *log, uint64_t end)
 {
+    struct lqi_file *file;
     int err = lqi_lock_write(log);
     if (err) return err;
     err = lqi_write_up_to(log, end);
-    *span_out = span_of(log, write_span(log))->sealed ? 0 : write_span(log);
     /* Opened under the write lock: the span's slot may be another's afterwards. */
-    if (!err && *span_out) {
-        struct lqi_file *file;
-        err = file_of_span(log, &log->syncing, *span_out, &file);
-    }
+    if (!err) err = file_of_span(log, &log->syncing, write_span(log), &file);
     lqi_unlock(&log->state->write);
     return err;
 }
@@ -434,15 +431,14 @@ static int lead(struct lqi_log *log)
 {
     struct lqi_log_state *state = log->state;
     struct lqi_tail tail;
-    uint64_t span = 0;
 
     /* Asked under the lock: the leader before us may have failed since we last looked, and our descriptor may be his. */
     int err = poisoned_or_ok(log);
     if (err) return err;
     wait_for_group(log);
     err = lqi_log_tail(log, &tail);
-    if (!err) err = write_for_sync(log, tail.end, &span);
-    if (!err && span) err = sync_or_poison(log, &log->syncing.file, &state->lead_in_doubt);
+    if (!err) err = write_for_sync(log, tail.end);
+    if (!err) err = sync_or_poison(log, &log->syncing.file, &state->lead_in_doubt);
     if (err) return err;
 
     atomic_store_explicit(&state->last_group, tail.records - atomic_load(&state->synced_records), memory_order_relaxed);

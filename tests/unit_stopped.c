@@ -23,7 +23,7 @@ enum { SOON_US = 3000000 };
 static char path[4096];
 static lq_options options;
 
-enum lock { CONSUMER_C, APPEND, WRITE, TRIM };
+enum lock { CONSUMER_C, APPEND, WRITE, TRIM, SYNC };
 
 static struct holder {
     enum lock lock;
@@ -37,7 +37,7 @@ static int hold(void *context)
     lq_queue *queue;
     OK(lq_open(path, &options, &queue));
     struct lqi_shared *head = queue->map.head;
-    struct lqi_lock *locks[] = {&lqi_consumers_find(head, "c")->lock, &head->log.append, &head->log.write, &head->log.trim};
+    struct lqi_lock *locks[] = {&lqi_consumers_find(head, "c")->lock, &head->log.append, &head->log.write, &head->log.trim, &head->log.sync};
     CHECK(lqi_lock_try(locks[holder.lock]) == LQI_LOCKED);
     CHECK(write(holder.ready, "", 1) == 1);
     for (;;) pause();
@@ -275,11 +275,28 @@ static void a_put_that_may_wait_for_room_uses_all_of_its_time_and_no_more(void *
         for (int i = 0; lock == TRIM && i < 3; i++) OK(lq_put(queue, large, sizeof large, &before)); /* it is full */
         stop_with(lock);
         lqi_lock_patience_ms = 30;
-        HOLDS(TIMED(LQ_TIMEOUT, lq_put(queue, large, lock == APPEND ? 10 : sizeof large, NULL)) >= 400000);
+        HOLDS(TIMED(LQ_TIMEOUT, lq_put(queue, large, sizeof large, NULL)) >= 400000);
         child_kill(holder.child);
         EQUAL(api_put(queue, "next"), before + 1);
         OK(lq_close(queue));
     }
+}
+
+/* Its message is in the log, and nobody can say more. */
+static void a_put_whose_leader_is_stopped_says_that_its_message_may_be_there(void **state)
+{
+    lq_queue *queue = begin(state, (lq_options){.full = LQ_FULL_BLOCK, .full_timeout_ms = 1});
+    uint64_t id = api_put(queue, "there"), second = 0;
+    stop_with(SYNC);
+    lqi_lock_patience_ms = 50;
+    HOLDS(TIMED(LQ_EBUSY, lq_put(queue, "maybe", 5, &second)) >= 50000);
+    TEXT_HAS("writing to the disk", "stopped");
+    EQUAL(second, 0);
+    EQUAL(api_stats(queue).visible_id, id);
+    child_kill(holder.child);
+    OK(lq_sync(queue));
+    EQUAL(api_stats(queue).visible_id, id + 1);
+    OK(lq_close(queue));
 }
 
 static void a_put_is_over_when_its_message_is_in_though_a_deleter_of_segments_is_stopped(void **state)
@@ -364,6 +381,7 @@ int main(void)
         IN_DIRECTORY(get_goes_on_when_a_putter_is_stopped_in_an_append_or_in_writing_out),
         IN_DIRECTORY(a_put_that_may_wait_for_room_waits_for_a_stopped_putter_no_longer),
         IN_DIRECTORY(a_put_that_may_wait_for_room_uses_all_of_its_time_and_no_more),
+        IN_DIRECTORY(a_put_whose_leader_is_stopped_says_that_its_message_may_be_there),
         IN_DIRECTORY(a_put_is_over_when_its_message_is_in_though_a_deleter_of_segments_is_stopped),
         IN_DIRECTORY(old_segments_go_with_the_first_put_after_a_deleter_has_gone),
         IN_DIRECTORY(other_consumers_are_told_while_a_member_of_one_is_stopped),
