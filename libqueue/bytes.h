@@ -2,6 +2,8 @@
 #ifndef LQI_BYTES_H
 #define LQI_BYTES_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -33,5 +35,8 @@ static inline uint64_t lqi_round_up(uint64_t value, uint64_t to) { return (value
 
 static inline uint64_t lqi_min64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline uint64_t lqi_max64(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* `size` is 1 or more. */
+static inline bool lqi_all_zero(const uint8_t *bytes, size_t size) { return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0; }
 
 #endif

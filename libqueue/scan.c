@@ -223,18 +223,13 @@ static bool head_here(const struct lqi_scan *scan, struct lqi_record *record)
 
 #define ZEROES 4096
 
-static bool all_zero(const uint8_t *bytes, size_t size)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
-}
-
 /* Steps over zeroes that are at hand, where no header can begin, as its byte 10 is not 0. A header's bytes stay at hand. */
 static void skip_zeroes(struct lqi_scan *scan, uint64_t end)
 {
     const uint8_t *bytes = here(scan);
     size_t size = lqi_min64(at_hand(scan), end - scan->position), skip = 0;
 
-    while (skip + ZEROES + LQI_RECORD_HEADER <= size && all_zero(bytes + skip, ZEROES)) skip += ZEROES - 16;
+    while (skip + ZEROES + LQI_RECORD_HEADER <= size && lqi_all_zero(bytes + skip, ZEROES)) skip += ZEROES - 16;
     scan->position += skip;
 }
 

@@ -28,7 +28,7 @@ static void decode_any_entry(void)
     size_t slot = nondet_size();
 
     ASSUME(slot < LQI_POSITION_ENTRIES);
-    if (!entry_decode(any_bytes(LQI_POSITION_ENTRY), slot, &position, &entry)) {
+    if (!lqi_position_entry_decode(any_bytes(LQI_POSITION_ENTRY), slot, &position, &entry)) {
         PROVE(entry.sequence == 0);
         return;
     }
@@ -46,9 +46,9 @@ static void entry_and_back(void)
 
     one_hash = true;
     the_hash = nondet_u64();
-    ASSUME(entry_makes_sense(&in, position.window));
-    entry_encode(bytes, &in, position.uuid);
-    PROVE(entry_decode(bytes, in.sequence % LQI_POSITION_ENTRIES, &position, &out));
+    ASSUME(lqi_position_entry_makes_sense(&in, position.window));
+    lqi_position_entry_encode(bytes, &in, position.uuid);
+    PROVE(lqi_position_entry_decode(bytes, in.sequence % LQI_POSITION_ENTRIES, &position, &out));
     PROVE(out.sequence == in.sequence && out.floor == in.floor && out.delivered == in.delivered && out.time_us == in.time_us);
     PROVE(out.incarnation == in.incarnation && out.durable == in.durable && out.durable_id == in.durable_id);
 }
