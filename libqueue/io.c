@@ -2,7 +2,7 @@
 #include "io.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <string.h>
 
 #include "bytes.h"
 
@@ -11,7 +11,10 @@ int lqi_file_open(struct lqi_file *file, const struct lqi_io *io, int dir, const
 {
     file->io = io;
     file->fd = -1;
-    snprintf(file->name, sizeof file->name, "%s", shown);
+    /* Files are opened often, and snprintf() takes as long as the rest of it. */
+    size_t length = strnlen(shown, sizeof file->name - 1);
+    memcpy(file->name, shown, length);
+    file->name[length] = 0;
     int error = io->open(io, dir, name, flags, mode, &file->fd);
     return error ? lqi_fail_errno(error, flags & LQI_OPEN_NEW ? "create" : "open", file->name, -1) : LQ_OK;
 }

@@ -47,14 +47,18 @@ int lqi_name_check(const char *name)
 
 static void file_name(char name[LQI_POSITION_NAME_SIZE], const char *consumer)
 {
-    snprintf(name, LQI_POSITION_NAME_SIZE, "%.*s.pos", LQ_NAME_MAX, consumer);
+    size_t length = strnlen(consumer, LQ_NAME_MAX);
+    memcpy(name, consumer, length);
+    memcpy(name + length, ".pos", sizeof ".pos");
 }
 
-#define SHOWN_SIZE (LQI_POSITION_NAME_SIZE + 16)
+static const char directory[] = "consumers/";
+#define SHOWN_SIZE (LQI_POSITION_NAME_SIZE + sizeof directory)
 
 static void shown_name(char shown[SHOWN_SIZE], const char *consumer)
 {
-    snprintf(shown, SHOWN_SIZE, "consumers/%.*s.pos", LQ_NAME_MAX, consumer);
+    memcpy(shown, directory, sizeof directory - 1);
+    file_name(shown + sizeof directory - 1, consumer);
 }
 
 /* ---- fixed part -------------------------------------------------------- */

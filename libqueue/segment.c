@@ -28,7 +28,8 @@ static const char end_magic[8] = "LQend\r\n";
 
 void lqi_segment_name(char name[LQI_SEGMENT_NAME_SIZE], uint64_t first_id)
 {
-    snprintf(name, LQI_SEGMENT_NAME_SIZE, "%020" PRIu64 ".seg", first_id);
+    for (int i = NAME_DIGITS; i-- > 0; first_id /= 10) name[i] = (char)('0' + first_id % 10);
+    memcpy(name + NAME_DIGITS, ".seg", sizeof ".seg");
 }
 
 bool lqi_segment_name_parse(const char *name, uint64_t *first_id_out)
@@ -197,12 +198,11 @@ static int read_end(struct lqi_segment *segment)
 int lqi_segment_open(struct lqi_segment *segment, const struct lqi_io *io, int log_dir, uint64_t first_id,
                      const uint8_t uuid[16], bool writable)
 {
-    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+    char shown[LQI_SEGMENT_NAME_SIZE + 4] = "log/", *name = shown + 4;
     int err;
 
     *segment = (struct lqi_segment){.file = LQI_FILE_NONE, .damaged_copy = -1};
     lqi_segment_name(name, first_id);
-    snprintf(shown, sizeof shown, "log/%s", name);
 
     err = log_dir < 0 ? lqi_fail(LQ_ENOTFOUND, "%s is missing, with its directory", shown)
                       : lqi_file_open(&segment->file, io, log_dir, name, shown, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);

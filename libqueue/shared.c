@@ -142,12 +142,9 @@ int lqi_shared_attach(struct lqi_shared_map *map, const struct lqi_io *io, int d
 
 static int init_locks(struct lqi_shared *head)
 {
-    struct lqi_lock *locks[] = {&head->admin, &head->log.append, &head->log.write, &head->log.sync, &head->log.trim};
-    int err = LQ_OK;
-
-    for (size_t i = 0; i < sizeof locks / sizeof locks[0] && !err; i++) err = lqi_lock_init(locks[i]);
-    for (size_t i = 0; i < LQI_CONSUMERS_MAX && !err; i++) err = lqi_lock_init(&head->consumers[i].lock);
-    return err;
+    struct lqi_lock *locks[5 + LQI_CONSUMERS_MAX] = {&head->admin, &head->log.append, &head->log.write, &head->log.sync, &head->log.trim};
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++) locks[5 + i] = &head->consumers[i].lock;
+    return lqi_locks_init(locks, 5 + LQI_CONSUMERS_MAX);
 }
 
 static int init_head(struct lqi_shared_map *map, const uint8_t uuid[16], uint64_t ring_size)

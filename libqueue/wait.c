@@ -209,7 +209,7 @@ static int timed_lock(pthread_mutex_t *mutex, int patience_ms)
 }
 #endif
 
-int lqi_lock_init(struct lqi_lock *lock)
+int lqi_locks_init(struct lqi_lock *const *locks, size_t count)
 {
     pthread_mutexattr_t attributes;
 
@@ -217,7 +217,7 @@ int lqi_lock_init(struct lqi_lock *lock)
     if (error) return lqi_fail_errno(error, "make", "a lock", -1);
     error = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
     if (!error) error = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    if (!error) error = pthread_mutex_init(&lock->mutex, &attributes);
+    for (size_t i = 0; i < count && !error; i++) error = pthread_mutex_init(&locks[i]->mutex, &attributes);
     pthread_mutexattr_destroy(&attributes);
     if (error == ENOTSUP || error == ENOSYS)
         return lqi_fail(LQ_EUNSUPPORTED, "this system has no robust locks between processes");

@@ -61,7 +61,7 @@ enum {
     LQI_NOT_LOCKED = 2 /* try: somebody has it */
 };
 
-int lqi_lock_init(struct lqi_lock *lock); /* LQ_ENOMEM LQ_EUNSUPPORTED */
+int lqi_locks_init(struct lqi_lock *const *locks, size_t count); /* LQ_ENOMEM LQ_EUNSUPPORTED */
 
 /* LQI_LOCKED or LQI_INHERITED; LQ_EBUSY, with a text naming `what`, when the owner has been holding it for
  * LQI_LOCK_PATIENCE_MS: it was stopped. LQ_EIO when the lock is beyond use. */

@@ -38,7 +38,7 @@ static int share_memory(void **state)
 {
     (void)state;
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return shared == MAP_FAILED ? -1 : lqi_lock_init(&shared->lock);
+    return shared == MAP_FAILED ? -1 : lqi_locks_init(&(struct lqi_lock *){&shared->lock}, 1);
 }
 
 static int unshare_memory(void **state)

@@ -33,7 +33,7 @@ static int share_memory(void **state)
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) return -1;
     lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
-    return lqi_lock_init(&shared->lock);
+    return lqi_locks_init(&(struct lqi_lock *){&shared->lock}, 1);
 }
 
 static int unshare_memory(void **state)

@@ -70,10 +70,10 @@ static void a_lock_that_cannot_be_made_says_why(void **state)
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         fail_calls(kinds[i].call, 0, 1, kinds[i].error);
-        assert_int_equal(lqi_lock_init(&lock), kinds[i].code);
+        assert_int_equal(lqi_locks_init(&(struct lqi_lock *){&lock}, 1), kinds[i].code);
         all_failed();
     }
-    assert_int_equal(lqi_lock_init(&lock), LQ_OK);
+    assert_int_equal(lqi_locks_init(&(struct lqi_lock *){&lock}, 1), LQ_OK);
     assert_int_equal(lqi_lock(&lock, "a test"), LQI_LOCKED);
     lqi_unlock(&lock);
 }
@@ -90,7 +90,7 @@ static void a_lock_that_is_not_had_says_why(void **state)
     pthread_t thread;
     (void)state;
 
-    assert_int_equal(lqi_lock_init(&lock), LQ_OK);
+    assert_int_equal(lqi_locks_init(&(struct lqi_lock *){&lock}, 1), LQ_OK);
     fail_calls(MUTEX_TRYLOCK, 0, 1, EINVAL);
     assert_int_equal(lqi_lock(&lock, "a test"), LQ_EIO);
     all_failed();
