@@ -1,5 +1,5 @@
-/* The machine whose power fails, as long as it does not: it behaves like the real one, and what machines before it
- * have left is not seen. */
+/* The machine whose power fails, as long as it does not: it behaves like the real one, what machines before it
+ * have left is not seen, hooks see it as it is, and so do hashes. */
 #include "support/io_crash.h"
 
 #include <setjmp.h>
@@ -125,11 +125,138 @@ static void a_memory_that_is_used_again_is_zero(void **state)
     }
 }
 
+/* ---- what hooks see ----------------------------------------------------- */
+
+/* A machine with a file of a page, which is mapped. */
+struct mapped {
+    struct io_crash *machine;
+    const struct lqi_io *io;
+    int dir, fd;
+    uint8_t *bytes;
+    uint8_t seen; /* by the hook, on the machine that comes up after a power loss that lost nothing */
+};
+
+static void map_one(struct mapped *mapped)
+{
+    void *map = NULL;
+    mapped->machine = io_crash_new(3);
+    const struct lqi_io *io = mapped->io = io_crash_io(mapped->machine);
+    assert_int_equal(io->dir_open(io, -1, ".", &mapped->dir), 0);
+    assert_int_equal(io->open(io, mapped->dir, "a", LQI_OPEN_NEW, 0, &mapped->fd), 0);
+    assert_int_equal(io->allocate(io, mapped->fd, 4096), 0);
+    assert_int_equal(io->map(io, mapped->fd, 0, 4096, 0, true, &map), 0);
+    mapped->bytes = map;
+}
+
+static void unmap_one(struct mapped *mapped)
+{
+    mapped->io->unmap(mapped->io, mapped->bytes, 4096, 0);
+    mapped->io->close(mapped->io, mapped->fd);
+    mapped->io->close(mapped->io, mapped->dir);
+    io_crash_free(mapped->machine);
+}
+
+static uint8_t first_byte(struct io_crash *machine)
+{
+    const struct lqi_io *io = io_crash_io(machine);
+    int dir = -1, fd = -1;
+    uint8_t byte = 0;
+    size_t got = 0;
+    assert_int_equal(io->dir_open(io, -1, ".", &dir), 0);
+    assert_int_equal(io->open(io, dir, "a", LQI_OPEN_READ, 0, &fd), 0);
+    assert_int_equal(io->read(io, fd, 0, &byte, 1, &got), 0);
+    assert_int_equal(got, 1);
+    io->close(io, fd);
+    io->close(io, dir);
+    return byte;
+}
+
+static void see(void *context, struct io_crash *machine, enum io_kind kind, bool changed)
+{
+    struct mapped *mapped = context;
+    (void)kind, (void)changed;
+    for (int i = 0; i < 3; i++) { /* the first one looks, the others are given what it has seen */
+        struct io_crash *lost = io_crash_power_loss(machine, 1), *dead = io_crash_processes_die(machine);
+        mapped->seen = first_byte(lost);
+        assert_int_equal(first_byte(dead), mapped->seen);
+        io_crash_free(lost);
+        io_crash_free(dead);
+    }
+}
+
+static void a_hook_sees_what_was_stored_before_its_call(void **state)
+{
+    (void)state;
+    struct mapped mapped = {0};
+    struct lqi_io_stat stat;
+    map_one(&mapped);
+    io_crash_watch(mapped.machine, see, &mapped);
+    for (uint8_t byte = 1; byte < 5; byte++) {
+        mapped.bytes[0] = byte;
+        assert_int_equal(mapped.io->stat(mapped.io, mapped.fd, &stat), 0);
+        assert_int_equal(mapped.seen, byte);
+    }
+    io_crash_watch(mapped.machine, NULL, NULL);
+    mapped.bytes[0] = 77; /* without any hook, nothing is kept */
+    see(&mapped, mapped.machine, IO_STAT, false);
+    assert_int_equal(mapped.seen, 77);
+    unmap_one(&mapped);
+}
+
+/* ---- what is told apart ------------------------------------------------- */
+
+static uint64_t hash_alive(const struct io_crash *machine)
+{
+    struct io_crash *dead = io_crash_processes_die(machine);
+    uint64_t hash = io_crash_hash_alive(dead);
+    io_crash_free(dead);
+    return hash;
+}
+
+static void of_those_who_die_all_is_told_apart_that_is_mapped_or_not_yet_durable(void **state)
+{
+    (void)state;
+    struct mapped mapped = {0};
+    uint64_t hashes[9];
+    size_t count = 0;
+    int fd = -1;
+    map_one(&mapped);
+    const struct lqi_io *io = mapped.io;
+
+    hashes[count++] = hash_alive(mapped.machine);
+    assert_true(hash_alive(mapped.machine) == hashes[0]);
+    mapped.bytes[4095] = 1;
+    hashes[count++] = hash_alive(mapped.machine);
+    assert_int_equal(io->dir_sync(io, mapped.dir), 0); /* the name was there, and is durable now */
+    hashes[count++] = hash_alive(mapped.machine);
+    assert_int_equal(io->open(io, mapped.dir, "b", LQI_OPEN_NEW, 0, &fd), 0);
+    assert_int_equal(io->dir_sync(io, mapped.dir), 0);
+    hashes[count++] = hash_alive(mapped.machine);
+    assert_int_equal(io->write(io, fd, 0, "ab", 2), 0);
+    hashes[count++] = hash_alive(mapped.machine);
+    assert_int_equal(io->write(io, fd, 0, "xx", 2), 0);
+    assert_int_equal(io->write(io, fd, 0, "ab", 2), 0); /* the same now, but a power loss may leave xx */
+    hashes[count++] = hash_alive(mapped.machine);
+    assert_int_equal(io->sync(io, fd), 0);
+    hashes[count++] = hash_alive(mapped.machine);
+    assert_int_equal(io->rename(io, mapped.dir, "b", "c", true), 0);
+    hashes[count++] = hash_alive(mapped.machine);
+    assert_int_equal(io->dir_sync(io, mapped.dir), 0);
+    hashes[count++] = hash_alive(mapped.machine);
+    assert_true(hash_alive(mapped.machine) == hashes[count - 1]);
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < i; j++) assert_true(hashes[i] != hashes[j]);
+    io->close(io, fd);
+    unmap_one(&mapped);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_call_answers_like_the_real_machine, scratch_make, scratch_remove),
         cmocka_unit_test(a_memory_that_is_used_again_is_zero),
+        cmocka_unit_test(a_hook_sees_what_was_stored_before_its_call),
+        cmocka_unit_test(of_those_who_die_all_is_told_apart_that_is_mapped_or_not_yet_durable),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     io_crash_trim();

@@ -30,8 +30,17 @@ int machine_leave(struct io_crash *machine, enum io_kind kind, int error, bool c
 {
     io_crash_hook *hook = machine->hook;
     void *context = machine->hook_context;
+    machine->watched = hook != NULL;
     pthread_mutex_unlock(&io_crash_all);
-    if (hook) hook(context, machine, kind, changed && !error);
+    if (hook == NULL) return error;
+    hook(context, machine, kind, changed && !error);
+
+    pthread_mutex_lock(&io_crash_all);
+    machine->watched = false;
+    for (uint32_t i = 0; machine->any_seen && i < machine->inode_count; i++)
+        if (machine->inodes[i]) inode_forget_seen(machine->inodes[i]);
+    machine->any_seen = false;
+    pthread_mutex_unlock(&io_crash_all);
     return error;
 }
 

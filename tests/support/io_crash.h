@@ -87,6 +87,10 @@ struct io_crash *io_crash_processes_die(const struct io_crash *machine);
 /* A number for all that a program could find on the disk: names, sizes and contents, but not what is mapped. */
 uint64_t io_crash_hash(const struct io_crash *machine);
 
+/* A number for all that the death of all processes leaves to those who come: what was mapped, too, and what is
+ * durable of it all. Of a machine of which nothing is mapped yet. */
+uint64_t io_crash_hash_alive(const struct io_crash *machine);
+
 /* Gives the memory back that free machines left for the next ones. */
 void io_crash_trim(void);
 

@@ -41,45 +41,63 @@ struct change *change_add(struct io_crash *machine, struct inode *inode, enum ch
 
 /* ---- names ------------------------------------------------------------- */
 
-struct entry *entry_find(const struct entries *entries, const char *name)
+const struct entry *entry_find(const struct entries *entries, const char *name)
 {
-    for (size_t i = 0; i < entries->count; i++)
-        if (strcmp(entries->all[i].name, name) == 0) return &entries->all[i];
+    for (size_t i = 0; i < entries_count(entries); i++)
+        if (strcmp(entries->names->all[i].name, name) == 0) return &entries->names->all[i];
     return NULL;
 }
 
-static void entry_remove(struct entries *entries, struct entry *entry)
+struct entries entries_copy(const struct entries *from)
 {
-    *entry = entries->all[--entries->count];
+    if (from->names) from->names->refs++;
+    return *from;
+}
+
+void entries_drop(struct entries *entries)
+{
+    if (entries->names && --entries->names->refs == 0) free(entries->names);
+    entries->names = NULL;
+}
+
+/* A list that nobody else has, with room for one more. */
+static struct names *names_own(struct entries *entries)
+{
+    struct names *old = entries->names;
+    if (old && old->refs == 1 && old->count < old->room) return old;
+    size_t count = entries_count(entries), room = count + 4;
+    struct names *names = must(malloc(sizeof *names + room * sizeof *names->all));
+    *names = (struct names){1, count, room};
+    if (count > 0) memcpy(names->all, old->all, count * sizeof *names->all);
+    entries_drop(entries);
+    return entries->names = names;
+}
+
+static void entry_remove(struct names *names, size_t index)
+{
+    names->all[index] = names->all[--names->count];
 }
 
 /* The name leads to this inode now, and nothing else does. */
 static void entry_set(struct entries *entries, const char *name, uint32_t inode)
 {
-    for (size_t i = entries->count; i-- > 0;)
-        if (entries->all[i].inode == inode || strcmp(entries->all[i].name, name) == 0)
-            entry_remove(entries, &entries->all[i]);
-    entries->all = must(realloc(entries->all, (entries->count + 1) * sizeof *entries->all));
-    struct entry *entry = &entries->all[entries->count++];
+    struct names *names = names_own(entries);
+    for (size_t i = names->count; i-- > 0;)
+        if (names->all[i].inode == inode || strcmp(names->all[i].name, name) == 0) entry_remove(names, i);
+    struct entry *entry = &names->all[names->count++];
     memset(entry->name, 0, NAME);
     memcpy(entry->name, name, strlen(name));
     entry->inode = inode;
 }
 
-struct entries entries_copy(const struct entries *from)
-{
-    struct entries copy = {NULL, from->count};
-    if (copy.count == 0) return copy;
-    copy.all = must(malloc(copy.count * sizeof *copy.all));
-    memcpy(copy.all, from->all, copy.count * sizeof *copy.all);
-    return copy;
-}
-
 void entries_apply(struct entries *entries, const struct change *change)
 {
     if (change->kind == UNLINK) {
-        struct entry *entry = entry_find(entries, change->from);
-        if (entry && entry->inode == change->inode) entry_remove(entries, entry);
+        const struct entry *entry = entry_find(entries, change->from);
+        if (entry && entry->inode == change->inode) {
+            size_t index = (size_t)(entry - entries->names->all);
+            entry_remove(names_own(entries), index);
+        }
     } else {
         entry_set(entries, change->kind == LINK ? change->from : change->to, change->inode);
     }
@@ -103,18 +121,33 @@ void inode_free(struct inode *inode)
     changes_drop(&inode->changes);
     content_drop(&inode->now);
     content_drop(&inode->durable);
+    inode_forget_seen(inode);
     if (inode->memory) memory_give_back(inode->memory);
-    free(inode->names.all);
-    free(inode->durable_names.all);
+    entries_drop(&inode->names);
+    entries_drop(&inode->durable_names);
     free(inode);
 }
 
-struct content inode_content(const struct inode *inode)
+static struct content memory_content(const struct memory *memory, uint64_t size)
+{
+    struct content content = {.size = size};
+    for (uint64_t at = 0; at < size; at += PAGE)
+        if (memcmp(memory->base + at, page_zeros, PAGE) != 0) content_set(&content, (size_t)(at / PAGE), memory->base + at);
+    return content;
+}
+
+struct content inode_content(const struct io_crash *machine, struct inode *inode)
 {
     if (inode->memory == NULL) return content_copy(&inode->now);
-    struct content content = {.size = inode->now.size};
-    for (uint64_t at = 0; at < content.size; at += PAGE)
-        if (memcmp(inode->memory->base + at, page_zeros, PAGE) != 0)
-            content_set(&content, (size_t)(at / PAGE), inode->memory->base + at);
-    return content;
+    if (!machine->watched) return memory_content(inode->memory, inode->now.size);
+    if (!inode->is_seen) inode->seen = memory_content(inode->memory, inode->now.size);
+    inode->is_seen = true;
+    ((struct io_crash *)(uintptr_t)machine)->any_seen = true; /* which is nothing that anybody can tell */
+    return content_copy(&inode->seen);
+}
+
+void inode_forget_seen(struct inode *inode)
+{
+    if (inode->is_seen) content_drop(&inode->seen);
+    inode->is_seen = false;
 }

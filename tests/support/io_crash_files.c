@@ -138,7 +138,7 @@ static int crash_sync(const struct lqi_io *io, int fd)
             sync_changes(inode);
         } else {
             content_drop(&inode->durable);
-            inode->durable = inode_content(inode);
+            inode->durable = inode_content(machine, inode);
         }
         changes_drop(&inode->changes);
     }
@@ -243,8 +243,8 @@ static int crash_map(const struct lqi_io *io, int fd, uint64_t offset, size_t si
     if (!error && inode->memory == NULL) {
         inode->memory = memory_take();
         inode->memory->high = (size_t)inode->now.size;
-        for (size_t i = 0; i < inode->now.count; i++)
-            if (inode->now.pages[i]) memcpy(inode->memory->base + i * PAGE, inode->now.pages[i]->bytes, PAGE);
+        for (size_t i = 0; i < content_count(&inode->now); i++)
+            if (inode->now.pages->all[i]) memcpy(inode->memory->base + i * PAGE, inode->now.pages->all[i]->bytes, PAGE);
         uint64_t whole = inode->now.size;
         content_drop(&inode->now);
         inode->now.size = whole;

@@ -13,7 +13,8 @@
  * machines share until one of them writes, changes are never altered: so making a machine from another one
  * costs little more than copying pointers.
  *
- * Stores into a mapped file are not seen: what may survive of it is found by comparing pages. */
+ * Stores into a mapped file are not seen: what may survive of it is found by comparing pages. As long as a hook runs there
+ * are none, and it may ask for many machines: the first time makes pages of the memory, which all of them share. */
 #ifndef SUPPORT_IO_CRASH_MACHINE_H
 #define SUPPORT_IO_CRASH_MACHINE_H
 
@@ -51,9 +52,15 @@ struct entry {
     uint32_t inode;
 };
 
+struct names {
+    unsigned refs;
+    size_t count, room;
+    struct entry all[];
+};
+
+/* A copy is the same list, until one of the two is changed. */
 struct entries {
-    struct entry *all;
-    size_t count;
+    struct names *names; /* NULL: none */
 };
 
 struct inode {
@@ -65,6 +72,8 @@ struct inode {
     bool by_pages;           /* it is mapped, or was: compare instead */
     bool forgotten;          /* `durable` lacks what a failed sync has forgotten, and does not get it by another */
     struct memory *memory;   /* where its bytes are, instead of in `now`; the size is there */
+    struct content seen;     /* what was in memory when a hook that still runs first asked */
+    bool is_seen;
     struct entries names, durable_names;
 };
 
@@ -89,6 +98,8 @@ struct io_crash {
     size_t lock_count;
     io_crash_hook *hook;
     void *hook_context;
+    bool watched;  /* the hook runs: until it has returned, nothing stores into what is mapped */
+    bool any_seen; /* some inode is_seen */
     uint64_t moment, calls, random, boot;
     int64_t clock_us;
 };
@@ -104,13 +115,22 @@ void changes_drop(struct changes *changes);
 struct changes changes_copy(const struct changes *from);
 struct change *change_add(struct io_crash *machine, struct inode *inode, enum change_kind kind, size_t bytes);
 
-struct entry *entry_find(const struct entries *entries, const char *name);
+static inline size_t entries_count(const struct entries *entries)
+{
+    return entries->names ? entries->names->count : 0;
+}
+
+const struct entry *entry_find(const struct entries *entries, const char *name);
 struct entries entries_copy(const struct entries *from);
+void entries_drop(struct entries *entries);
 void entries_apply(struct entries *entries, const struct change *change);
 
 uint32_t inode_make(struct io_crash *machine, bool directory); /* its number */
 void inode_free(struct inode *inode);
-struct content inode_content(const struct inode *inode); /* what programs see, as pages */
+
+/* What programs see, as pages. `machine` is the inode's own. */
+struct content inode_content(const struct io_crash *machine, struct inode *inode);
+void inode_forget_seen(struct inode *inode);
 
 /* ---- calls ------------------------------------------------------------- */
 

@@ -25,7 +25,7 @@ static int walk(struct io_crash *machine, int parent, const char *path, uint32_t
             if (strcmp(last, "..") == 0) {
                 at = machine->inodes[at]->parent;
             } else if (strcmp(last, ".") != 0) {
-                struct entry *entry = entry_find(&machine->inodes[at]->names, last);
+                const struct entry *entry = entry_find(&machine->inodes[at]->names, last);
                 if (entry == NULL) return ENOENT;
                 if (!machine->inodes[entry->inode]->directory) return ENOTDIR;
                 at = entry->inode;
@@ -106,7 +106,7 @@ static int crash_dir_open(const struct lqi_io *io, int parent, const char *name,
     uint32_t dir = 0;
     int error = walk(machine, parent, name, &dir, last);
     if (!error && strcmp(last, ".") != 0) {
-        struct entry *entry = entry_find(&machine->inodes[dir]->names, last);
+        const struct entry *entry = entry_find(&machine->inodes[dir]->names, last);
         if (entry == NULL) error = ENOENT;
         else if (!machine->inodes[entry->inode]->directory) error = ENOTDIR;
         else dir = entry->inode;
@@ -140,10 +140,10 @@ static int crash_dir_list(const struct lqi_io *io, int dir, lqi_name_callback *e
     if (!error) entries = entries_copy(&inode->names);
     pthread_mutex_unlock(&io_crash_all);
 
-    for (size_t i = 0; i < entries.count; i++)
-        if (each(context, entries.all[i].name) != 0) break;
-    free(entries.all);
+    for (size_t i = 0; i < entries_count(&entries); i++)
+        if (each(context, entries.names->all[i].name) != 0) break;
     pthread_mutex_lock(&io_crash_all);
+    entries_drop(&entries);
     return machine_leave(machine, IO_DIR_LIST, error, false);
 }
 
@@ -158,7 +158,7 @@ static int crash_dir_sync(const struct lqi_io *io, int dir)
         for (size_t i = 0; i < inode->changes.count; i++)
             if (inode->changes.all[i]->paired) sync_other_half(machine, inode, inode->changes.all[i]);
         changes_drop(&inode->changes);
-        free(inode->durable_names.all);
+        entries_drop(&inode->durable_names);
         inode->durable_names = entries_copy(&inode->names);
     }
     return machine_leave(machine, IO_DIR_SYNC, error, changed);
@@ -179,7 +179,7 @@ static int crash_open(const struct lqi_io *io, int parent, const char *name, int
     struct io_crash *machine = machine_enter(io);
     char last[NAME];
     uint32_t dir = 0;
-    struct entry *entry = NULL;
+    const struct entry *entry = NULL;
     bool new = flags & LQI_OPEN_NEW;
     (void)mode;
 
@@ -212,8 +212,8 @@ static int crash_rename(const struct lqi_io *io, int parent, const char *from, c
     int error = walk(machine, parent, from, &dir, old);
     if (!error) error = walk(machine, parent, to, &other, new);
     if (!error) {
-        struct entry *entry = entry_find(&machine->inodes[dir]->names, old);
-        struct entry *there = entry_find(&machine->inodes[other]->names, new);
+        const struct entry *entry = entry_find(&machine->inodes[dir]->names, old);
+        const struct entry *there = entry_find(&machine->inodes[other]->names, new);
         if (entry == NULL) error = ENOENT;
         else if (machine->inodes[entry->inode]->directory) error = EINVAL;
         else if (there && !replace) error = EEXIST;
@@ -235,7 +235,7 @@ static int crash_swap(const struct lqi_io *io, int parent, const char *a, const 
     int error = walk(machine, parent, a, &dirs[0], names[0]);
     if (!error) error = walk(machine, parent, b, &dirs[1], names[1]);
     for (int i = 0; i < 2 && !error; i++) {
-        struct entry *entry = entry_find(&machine->inodes[dirs[i]]->names, names[i]);
+        const struct entry *entry = entry_find(&machine->inodes[dirs[i]]->names, names[i]);
         if (entry) inodes[i] = entry->inode;
         if (entry == NULL) error = ENOENT;
         else if (machine->inodes[entry->inode]->directory || dirs[0] == dirs[1]) error = EINVAL; /* nobody asks for that */
@@ -251,7 +251,7 @@ static int crash_unlink(const struct lqi_io *io, int parent, const char *name)
     uint32_t dir = 0;
     int error = walk(machine, parent, name, &dir, last);
     if (!error) {
-        struct entry *entry = entry_find(&machine->inodes[dir]->names, last);
+        const struct entry *entry = entry_find(&machine->inodes[dir]->names, last);
         if (entry == NULL) error = ENOENT;
         else if (machine->inodes[entry->inode]->directory) error = EISDIR;
         else {

@@ -1,4 +1,5 @@
 /* Of io_crash: the ways a machine goes down, and what is found on the one that comes up. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -10,8 +11,9 @@
 /* Keeps what somebody may still find: by a name now, by one that is durable, or by one that may come to be. */
 static void mark_names(const struct inode *directory, bool *wanted)
 {
-    for (size_t i = 0; i < directory->names.count; i++) wanted[directory->names.all[i].inode] = true;
-    for (size_t i = 0; i < directory->durable_names.count; i++) wanted[directory->durable_names.all[i].inode] = true;
+    const struct entries *const lists[] = {&directory->names, &directory->durable_names};
+    for (size_t list = 0; list < 2; list++)
+        for (size_t i = 0; i < entries_count(lists[list]); i++) wanted[lists[list]->names->all[i].inode] = true;
     for (size_t i = 0; i < directory->changes.count; i++) wanted[directory->changes.all[i]->inode] = true;
 }
 
@@ -25,14 +27,15 @@ struct io_crash *io_crash_processes_die(const struct io_crash *old)
         if (old->inodes[i] && old->inodes[i]->directory) mark_names(old->inodes[i], wanted);
 
     for (uint32_t i = 0; i < old->inode_count; i++) {
-        const struct inode *from = old->inodes[i];
+        struct inode *from = old->inodes[i];
         if (from == NULL || !wanted[i]) continue;
         struct inode *inode = machine->inodes[i] = must(malloc(sizeof *inode));
         *inode = *from;
         inode->opens = 0;
         inode->memory = NULL;
         inode->changes = changes_copy(&from->changes);
-        inode->now = inode_content(from);
+        inode->now = inode_content(old, from);
+        inode->is_seen = false;
         inode->durable = content_copy(&from->durable);
         inode->names = entries_copy(&from->names);
         inode->durable_names = entries_copy(&from->durable_names);
@@ -107,21 +110,19 @@ static struct content crash_file(const struct outage *outage, uint32_t number, c
 }
 
 /* A file that was mapped: each page is there or not. */
-static struct content crash_mapped(const struct outage *outage, uint32_t number, const struct inode *from)
+static struct content crash_mapped(const struct outage *outage, uint32_t number, struct inode *from)
 {
-    struct content content = content_copy(&from->durable);
-    size_t in_now = (size_t)((from->now.size + PAGE - 1) / PAGE);
-    size_t count = in_now > content.count ? in_now : content.count;
+    struct content content = content_copy(&from->durable), now = inode_content(outage->old, from);
+    size_t count = content_count(&now) > content_count(&content) ? content_count(&now) : content_count(&content);
     uint64_t moment = outage->old->moment, size = content.size;
 
     for (size_t i = 0; i < count; i++) {
-        const uint8_t *is = !from->memory ? content_page(&from->now, i) : i < in_now ? from->memory->base + i * PAGE : page_zeros;
-        const uint8_t *was = content_page(&content, i);
-        if (is == was || memcmp(is, was, PAGE) == 0) continue;
-        if (keeps(outage, IO_CRASH_PAGE, moment, number, i * PAGE, PAGE)) content_set(&content, i, is);
+        if (content_same_page(&now, &content, i)) continue;
+        if (keeps(outage, IO_CRASH_PAGE, moment, number, i * PAGE, PAGE)) content_share(&content, i, &now);
     }
-    if (from->now.size != size && keeps(outage, IO_CRASH_MAPPED_SIZE, moment, number, from->now.size, 0)) size = from->now.size;
+    if (now.size != size && keeps(outage, IO_CRASH_MAPPED_SIZE, moment, number, now.size, 0)) size = now.size;
     content_resize(&content, size);
+    content_drop(&now);
     return content;
 }
 
@@ -138,9 +139,9 @@ static void crash_directory(struct outage *outage, uint32_t number, const struct
     }
     inode->durable_names = entries_copy(&inode->names);
 
-    for (size_t i = 0; i < inode->names.count; i++) {
-        uint32_t child = inode->names.all[i].inode;
-        const struct inode *was = outage->old->inodes[child];
+    for (size_t i = 0; i < entries_count(&inode->names); i++) {
+        uint32_t child = inode->names.names->all[i].inode;
+        struct inode *was = outage->old->inodes[child];
         if (was->directory) {
             crash_directory(outage, child, was);
             continue;
@@ -229,21 +230,61 @@ struct io_crash *io_crash_power_loss(const struct io_crash *old, uint64_t seed)
 
 /* ---- hash -------------------------------------------------------------- */
 
+/* Of all names, whose order means nothing, with what they lead to. */
+static uint64_t hash_names(const struct io_crash *machine, const struct entries *names, uint64_t seed, bool mapped)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < entries_count(names); i++) {
+        const struct entry *entry = &names->names->all[i];
+        const struct inode *inode = machine->inodes[entry->inode];
+        uint64_t hash = XXH3_64bits_withSeed(entry->name, strlen(entry->name), seed);
+        if (!inode->directory && (mapped || !inode->by_pages)) hash = content_hash(&inode->now, hash);
+        sum += hash;
+    }
+    return sum;
+}
+
 uint64_t io_crash_hash(const struct io_crash *machine)
 {
-    uint64_t sum = 0; /* of all names: their order means nothing */
+    uint64_t sum = 0;
 
     pthread_mutex_lock(&io_crash_all);
     for (uint32_t i = 0; i < machine->inode_count; i++) {
         const struct inode *directory = machine->inodes[i];
-        if (directory == NULL || !directory->directory) continue;
-        for (size_t j = 0; j < directory->names.count; j++) {
-            const struct entry *entry = &directory->names.all[j];
-            const struct inode *inode = machine->inodes[entry->inode];
-            uint64_t hash = XXH3_64bits_withSeed(entry->name, strlen(entry->name), i);
-            if (!inode->directory && !inode->by_pages) hash = content_hash(&inode->now, hash);
-            sum += hash;
+        if (directory && directory->directory) sum += hash_names(machine, &directory->names, i, false);
+    }
+    pthread_mutex_unlock(&io_crash_all);
+    return sum;
+}
+
+static uint64_t hash_changes(const struct changes *changes, uint64_t hash)
+{
+    for (size_t i = 0; i < changes->count; i++) {
+        const struct change *change = changes->all[i];
+        const uint64_t numbers[] = {change->kind, change->offset, change->size, change->size_after, change->sizes, change->inode};
+        hash = XXH3_64bits_withSeed(numbers, sizeof numbers, hash);
+        if (change->kind == WRITE) {
+            hash = XXH3_64bits_withSeed(change->bytes, change->size, hash);
+        } else {
+            hash = XXH3_64bits_withSeed(change->from, sizeof change->from, hash);
+            hash = XXH3_64bits_withSeed(change->to, sizeof change->to, hash);
         }
+    }
+    return hash;
+}
+
+uint64_t io_crash_hash_alive(const struct io_crash *machine)
+{
+    uint64_t sum = 0;
+
+    pthread_mutex_lock(&io_crash_all);
+    for (uint32_t i = 0; i < machine->inode_count; i++) {
+        const struct inode *inode = machine->inodes[i];
+        if (inode == NULL) continue;
+        assert(inode->memory == NULL); /* its bytes are in `now`, as nobody has mapped it yet */
+        uint64_t hash = content_hash(&inode->durable, i);
+        if (inode->directory) hash += hash_names(machine, &inode->names, i, true) + 3 * hash_names(machine, &inode->durable_names, i, true);
+        sum += hash_changes(&inode->changes, hash);
     }
     pthread_mutex_unlock(&io_crash_all);
     return sum;

@@ -28,35 +28,51 @@ static void page_drop(struct page *page)
     free_pages = page;
 }
 
+/* ---- rows of pages ------------------------------------------------------ */
+
+static void pages_drop(struct pages *pages)
+{
+    if (pages == NULL || --pages->refs > 0) return;
+    for (size_t i = 0; i < pages->count; i++) page_drop(pages->all[i]);
+    free(pages);
+}
+
+/* One that nobody else has, of `count` pages at least. */
+static struct pages *pages_own(struct content *content, size_t count)
+{
+    struct pages *old = content->pages;
+    if (old && old->refs == 1 && count <= old->room) {
+        while (old->count < count) old->all[old->count++] = NULL;
+        return old;
+    }
+    size_t had = old ? old->count : 0, room = count > had ? count + 4 : had;
+    struct pages *pages = must(malloc(sizeof *pages + room * sizeof *pages->all));
+    *pages = (struct pages){1, had > count ? had : count, room};
+    for (size_t i = 0; i < pages->count; i++) {
+        pages->all[i] = i < had ? old->all[i] : NULL;
+        if (pages->all[i]) pages->all[i]->refs++;
+    }
+    pages_drop(old);
+    return content->pages = pages;
+}
+
+/* ---- contents ---------------------------------------------------------- */
+
 void content_drop(struct content *content)
 {
-    for (size_t i = 0; i < content->count; i++) page_drop(content->pages[i]);
-    free(content->pages);
+    pages_drop(content->pages);
     *content = (struct content){0};
 }
 
 struct content content_copy(const struct content *from)
 {
-    struct content copy = {NULL, from->count, from->size};
-    if (from->count == 0) return copy;
-    copy.pages = must(malloc(from->count * sizeof *copy.pages));
-    memcpy(copy.pages, from->pages, from->count * sizeof *copy.pages);
-    for (size_t i = 0; i < copy.count; i++)
-        if (copy.pages[i]) copy.pages[i]->refs++;
-    return copy;
-}
-
-static void content_reach(struct content *content, size_t index)
-{
-    if (index < content->count) return;
-    content->pages = must(realloc(content->pages, (index + 1) * sizeof *content->pages));
-    while (content->count <= index) content->pages[content->count++] = NULL;
+    if (from->pages) from->pages->refs++;
+    return *from;
 }
 
 uint8_t *content_own(struct content *content, size_t index)
 {
-    content_reach(content, index);
-    struct page *old = content->pages[index];
+    struct page **place = &pages_own(content, index + 1)->all[index], *old = *place;
     if (old && old->refs == 1) {
         old->hashed = false;
         return old->bytes;
@@ -64,16 +80,31 @@ uint8_t *content_own(struct content *content, size_t index)
     struct page *page = page_new();
     memcpy(page->bytes, old ? old->bytes : page_zeros, PAGE);
     page_drop(old);
-    content->pages[index] = page;
+    *place = page;
     return page->bytes;
 }
 
 void content_set(struct content *content, size_t index, const uint8_t bytes[PAGE])
 {
-    content_reach(content, index);
-    page_drop(content->pages[index]);
-    content->pages[index] = page_new();
-    memcpy(content->pages[index]->bytes, bytes, PAGE);
+    struct page **place = &pages_own(content, index + 1)->all[index];
+    page_drop(*place);
+    *place = page_new();
+    memcpy((*place)->bytes, bytes, PAGE);
+}
+
+void content_share(struct content *content, size_t index, const struct content *from)
+{
+    struct page *page = index < content_count(from) ? from->pages->all[index] : NULL;
+    struct page **place = &pages_own(content, index + 1)->all[index];
+    if (page) page->refs++;
+    page_drop(*place);
+    *place = page;
+}
+
+bool content_same_page(const struct content *a, const struct content *b, size_t index)
+{
+    const uint8_t *one = content_page(a, index), *other = content_page(b, index);
+    return one == other || memcmp(one, other, PAGE) == 0;
 }
 
 void content_put(struct content *content, uint64_t offset, const uint8_t *bytes, uint64_t size)
@@ -83,7 +114,7 @@ void content_put(struct content *content, uint64_t offset, const uint8_t *bytes,
         if (part > size) part = (size_t)size;
         if (bytes)
             memcpy(content_own(content, index) + at, bytes, part);
-        else if (content_page(content, index) != page_zeros)
+        else if (memcmp(content_page(content, index) + at, page_zeros, part) != 0)
             memset(content_own(content, index) + at, 0, part);
         if (bytes) bytes += part;
         offset += part;
@@ -106,8 +137,10 @@ void content_get(const struct content *content, uint64_t offset, uint8_t *bytes,
 void content_resize(struct content *content, uint64_t size)
 {
     size_t keep = (size_t)((size + PAGE - 1) / PAGE);
-    for (size_t i = keep; i < content->count; i++) page_drop(content->pages[i]);
-    if (content->count > keep) content->count = keep;
+    if (content_count(content) > keep) {
+        struct pages *pages = pages_own(content, keep);
+        while (pages->count > keep) page_drop(pages->all[--pages->count]);
+    }
     if (size % PAGE) content_put(content, size, NULL, PAGE - size % PAGE);
     content->size = size;
 }
@@ -135,8 +168,8 @@ static uint64_t page_hash(struct page *page)
 uint64_t content_hash(const struct content *content, uint64_t seed)
 {
     uint64_t hash = XXH3_64bits_withSeed(&content->size, sizeof content->size, seed);
-    for (size_t i = 0; i < content->count; i++) {
-        uint64_t page = page_hash(content->pages[i]) + i;
+    for (size_t i = 0; i < content_count(content); i++) {
+        uint64_t page = page_hash(content->pages->all[i]) + i;
         if (page != i) hash = XXH3_64bits_withSeed(&page, sizeof page, hash);
     }
     return hash;

@@ -16,10 +16,16 @@ struct page {
     uint8_t bytes[PAGE];
 };
 
-/* Pages that are NULL, or behind the last one, are zeros. Nothing is kept beyond `size`, but for a moment in crash_file(). */
+struct pages {
+    unsigned refs;
+    size_t count, room;
+    struct page *all[];
+};
+
+/* A copy is the same row of pages, until one of the two is written. Pages that are NULL, or behind the last one, are zeros.
+ * Nothing is kept beyond `size`, but for a moment in crash_file(). */
 struct content {
-    struct page **pages;
-    size_t count;
+    struct pages *pages;
     uint64_t size;
 };
 
@@ -31,9 +37,14 @@ static inline void *must(void *memory)
     return memory;
 }
 
+static inline size_t content_count(const struct content *content)
+{
+    return content->pages ? content->pages->count : 0;
+}
+
 static inline const uint8_t *content_page(const struct content *content, size_t index)
 {
-    return index < content->count && content->pages[index] ? content->pages[index]->bytes : page_zeros;
+    return index < content_count(content) && content->pages->all[index] ? content->pages->all[index]->bytes : page_zeros;
 }
 
 struct content content_copy(const struct content *from);
@@ -42,8 +53,10 @@ void content_drop(struct content *content);
 /* The page as one that nobody else has, to be written. */
 uint8_t *content_own(struct content *content, size_t index);
 
-/* A whole page. */
+/* A whole page: these bytes; or the other one's. */
 void content_set(struct content *content, size_t index, const uint8_t bytes[PAGE]);
+void content_share(struct content *content, size_t index, const struct content *from);
+bool content_same_page(const struct content *a, const struct content *b, size_t index);
 
 /* `bytes` NULL: zeros. Leaves the size alone. */
 void content_put(struct content *content, uint64_t offset, const uint8_t *bytes, uint64_t size);

@@ -149,7 +149,7 @@ int model_note(struct model *model, int err);
 
 /* What a reader found. */
 struct model_found {
-    uint64_t ids[MODEL_MESSAGES]; /* 0: not there */
+    uint64_t ids[MODEL_MESSAGES]; /* of those that were ever put; 0: not there */
     uint64_t first_id, last_id;
 };
 /* Reads it all; LQ_EMPTY when it came to the end. */

@@ -33,7 +33,8 @@ int model_read_log(struct model *model, lq_queue *queue, struct model_found *fou
     lq_message message;
     uint32_t next = 0;
 
-    memset(found, 0, sizeof *found);
+    found->first_id = found->last_id = 0;
+    memset(found->ids, 0, model->count * sizeof found->ids[0]);
     int err = lq_reader_open(queue, &reader);
     while (!err) {
         err = lq_reader_next(reader, &message);
