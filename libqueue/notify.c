@@ -67,10 +67,17 @@ static int handle_one(lq_consumer *consumer)
     return err ? err : settle_as(consumer, &message, answer);
 }
 
+/* Damage has been told, and is behind us; so is a message that the handler itself has settled. */
+static bool ends_delivery(int err)
+{
+    return err < 0 && err != LQ_ECORRUPT && err != LQ_ELEASE;
+}
+
 static int64_t serve_handler(lq_consumer *consumer)
 {
     struct lqi_notify *notify = &consumer->notify;
 
+    if (atomic_load(&notify->task.deaf)) return INT64_MAX; /* it has ended, and the thread has woken for somebody else */
     for (int i = 0; i < HANDLER_BATCH && !notify->task.removed; i++) {
         if (!notify->handler) { /* it took itself away; the task goes when the consumer is closed or told anew */
             atomic_store(&notify->task.deaf, 1);
@@ -79,7 +86,7 @@ static int64_t serve_handler(lq_consumer *consumer)
         uint32_t times_set = notify->times_set;
         int err = handle_one(consumer);
         if (err == LQ_EMPTY) return lqi_now_us() + LQI_SLEEP_US;
-        if (err < 0 && err != LQ_ECORRUPT && err != LQ_ELEASE && times_set == notify->times_set) {
+        if (ends_delivery(err) && times_set == notify->times_set) {
             atomic_store(&notify->task.deaf, 1);
             return INT64_MAX; /* it has been told; nothing more comes until a handler is set anew */
         }
@@ -204,10 +211,10 @@ int lq_dispatch(lq_consumer *consumer, size_t max, size_t *count_out)
     while (count < max && consumer->notify.handler) {
         err = handle_one(consumer);
         if (err == LQ_EMPTY) lqi_notify_empty(consumer);
-        if (err && err != LQ_ECORRUPT && err != LQ_ELEASE) break;
+        if (err == LQ_EMPTY || ends_delivery(err)) break;
+        err = LQ_OK;
         count++;
     }
     if (count_out) *count_out = count;
-    if (err == LQ_EMPTY) return count ? LQ_OK : LQ_EMPTY;
-    return err < 0 && err != LQ_ECORRUPT && err != LQ_ELEASE ? err : LQ_OK;
+    return err == LQ_EMPTY && count ? LQ_OK : err;
 }
