@@ -19,6 +19,7 @@
  * more: the log goes on in a new segment, behind all bytes and ids that may have been there. */
 #include "recover_parts.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -276,25 +277,22 @@ static int find_first(const struct lqi_log *log, const struct lqi_trim *trim, co
 int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const struct lqi_promise *promise,
                  struct lqi_found *found)
 {
-    struct lqi_log files = *log; /* the same log, looked at without memory */
     /* No log is longer; and what is given up for a promise that lies must leave room for numbers behind it. */
-    struct lqi_promise all = {lqi_min64(lqi_max64(promise->position, trim->synced), LQI_POSITION_END),
-                              lqi_max64(promise->next_id, trim->next_id), 0};
+    struct lqi_promise all = {.position = lqi_min64(lqi_max64(promise->position, trim->synced), LQI_POSITION_END),
+                              .next_id = lqi_max64(promise->next_id, trim->next_id)};
     uint64_t *ids;
     size_t count;
 
+    assert(!log->state); /* only the files count */
     memset(found, 0, sizeof *found);
     found->first_id = found->next_id = lqi_max64(trim->first_id, 1);
     found->first_position = found->end = found->mark = trim->position;
-    files.shared = NULL;
-    files.state = NULL;
-    files.files_first_id = found->first_id;
 
     int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
     if (err) return err;
     if (count) {
         err = find_first(log, trim, ids, count, found);
-        if (!err) err = find_last(&files, ids, count, &all, found);
+        if (!err) err = find_last(log, ids, count, &all, found);
     } else if (judge_corrupt(found->end, all.position)) {
         give_up_end(found, found->end, &all);
     }

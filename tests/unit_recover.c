@@ -325,6 +325,27 @@ static void without_any_file_the_log_goes_on_where_it_was_promised_to_end(void *
     same(find(&trim, &(struct lqi_promise){5002, 41, 0}), &expected);
 }
 
+static void ids_are_neither_below_what_was_trimmed_nor_beyond_their_end(void **state)
+{
+    new_log(state);
+    struct lqi_found expected = {.next_id = 1}, *found = find(&(struct lqi_trim){0}, &nothing);
+    same(found, &expected);
+    EQUAL(found->first_id, 1);
+    struct made made = make_segment(7, 800, 0);
+    add_many(&made, 3);
+    made.found.next_id = 100;
+    found = find(&(struct lqi_trim){.sequence = 2, .first_id = 100, .position = 800}, &nothing);
+    same(found, &made.found);
+    EQUAL(found->first_id, 100);
+    EQUAL(find_promised(1 << 20, LQI_ID_END - 2)->next_id, LQI_ID_END - 2);
+    EQUAL(find_promised(1 << 20, LQI_ID_END - 1)->next_id, LQI_ID_END - 1);
+    EQUAL(find_promised(1 << 20, LQI_ID_END)->next_id, LQI_ID_END - 1);
+    EQUAL(find_promised(1 << 20, UINT64_MAX)->next_id, LQI_ID_END - 1);
+    EQUAL(find_promised(LQI_POSITION_END, 0)->end, LQI_POSITION_END);
+    EQUAL(find_promised(UINT64_MAX, 0)->end, LQI_POSITION_END);
+    done(&made);
+}
+
 /* ---- sealed segments ---------------------------------------------------------------------- */
 
 static void behind_a_sealed_segment_the_next_one_begins(void **state)
@@ -560,6 +581,7 @@ int main(void)
         IN_DIRECTORY(what_cannot_be_read_is_an_error_and_not_the_end),
         IN_DIRECTORY(the_next_segment_has_a_name_of_its_own),
         IN_DIRECTORY(without_any_file_the_log_goes_on_where_it_was_promised_to_end),
+        IN_DIRECTORY(ids_are_neither_below_what_was_trimmed_nor_beyond_their_end),
         IN_DIRECTORY(behind_a_sealed_segment_the_next_one_begins),
         IN_DIRECTORY(a_trailer_knows_of_ids_that_no_record_has),
         IN_DIRECTORY(a_sealed_segment_without_its_last_record_is_torn_or_given_up),

@@ -23,10 +23,10 @@ my @swaps = (
     [qr/\breturn (?!LQ_OK\b)(?:err\b|lqi_fail\w*\()[^;]*;/, 'return LQ_OK;'],
 );
 
-# The same text with blanks for comments, strings and what is for the preprocessor.
+# The same text with blanks for comments, strings, assertions (right code passes without them), and what is for the preprocessor.
 sub blanked {
     my ($text) = @_;
-    $text =~ s{("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|/\*.*?\*/|^\#(?:[^\n]*\\\n)*[^\n]*)}{$1 =~ s/[^\n]/ /gr}gems;
+    $text =~ s{(\bassert\([^;]*\);|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|/\*.*?\*/|^\#(?:[^\n]*\\\n)*[^\n]*)}{$1 =~ s/[^\n]/ /gr}gems;
     return $text;
 }
 
