@@ -92,19 +92,18 @@ static const char *plural(uint64_t count)
     return count == 1 ? "" : "s";
 }
 
-/* How many of the messages behind the first hole are fine. */
-static uint64_t fine_after(const char *path, const struct check *check, uint64_t lost)
+/* How many of the messages behind the first hole are fine: all that were found, but for those before it. */
+static uint64_t fine_after(const char *path, const struct check *check, uint64_t found)
 {
     lq_options options = {.size = sizeof options, .flags = LQ_READ_ONLY};
     lq_stats stats = {.size = sizeof stats};
     lq_queue *queue;
-    uint64_t behind = 0;
+    uint64_t before = 0;
 
     if (!check->first_lost || lq_open(path, &options, &queue) != LQ_OK) return 0;
-    if (lq_get_stats(queue, &stats) == LQ_OK && stats.last_id >= check->first_lost)
-        behind = stats.last_id - check->first_lost + 1;
+    if (lq_get_stats(queue, &stats) == LQ_OK && stats.first_id < check->first_lost) before = check->first_lost - stats.first_id;
     lq_close(queue);
-    return behind > lost ? behind - lost : 0;
+    return found > before ? found - before : 0;
 }
 
 static void show_result(const struct check *check, const char *path, const lq_verify_result *result, int64_t took_us)
@@ -121,7 +120,7 @@ static void show_result(const struct check *check, const char *path, const lq_ve
         out_format("... and %s places more\n", human_count(result->findings - check->count).text);
     if (!result->findings) return;
 
-    after = fine_after(path, check, result->lost);
+    after = fine_after(path, check, result->messages);
     /* Where nobody knows how much was in a place, none is counted. */
     if (!result->lost) out_text("  no message is known to be lost");
     else out_format("  %s message%s lost", human_count(result->lost).text, plural(result->lost));

@@ -119,8 +119,8 @@ static int open_dir(lq_queue *queue, const char *path, const lq_options *asked)
 static int open_part(lq_queue *queue, const char *name, int *dir_out)
 {
     int error = queue->io->dir_open(queue->io, queue->dir, name, dir_out);
-    if (error == ENOENT || error == ENOTDIR || error == ELOOP)
-        return lqi_fail(LQ_ECORRUPT, "the queue's directory '%s' is missing", name);
+    if (error == ENOENT) return lqi_fail(LQ_ECORRUPT, "the queue's directory '%s' is missing", name);
+    if (error == ENOTDIR || error == ELOOP) return lqi_fail(LQ_ECORRUPT, "the queue's '%s' is no directory, or a link", name);
     return error ? lqi_fail_errno(error, "open", name, -1) : LQ_OK;
 }
 

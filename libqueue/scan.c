@@ -270,8 +270,10 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
         scan->avoid_ring = scan->refreshed = false;
         return LQ_EMPTY;
     }
-    if (!found && !ring && scan->segment.sealed && end == scan->segment_end)
-        id = lqi_min64(scan->segment.end.next_id, lqi_scan_next_file(scan)); /* more than one witness: it may hide all that follows */
+    if (!found && !ring && end == scan->segment_end) {
+        id = lqi_scan_next_file(scan); /* a trailer is not believed alone: it may hide all that follows */
+        if (scan->segment.sealed) id = lqi_min64(id, scan->segment.end.next_id);
+    }
     scan->position = bad;
     if (!found && scan->to_the_end) {
         lqi_scan_forget_buffer(scan);

@@ -6,8 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bytes.h"
 #include "queue.h"
 #include "view.h"
+
+/* 0, or why there is no such directory. */
+static int open_part(const struct lqi_io *io, int parent, const char *name)
+{
+    int dir = -1, error = io->dir_open(io, parent, name, &dir);
+    io->close(io, dir);
+    return error;
+}
 
 struct verify {
     struct lqi_view view;
@@ -210,27 +219,54 @@ static bool messages_again(struct verify *verify, const struct lqi_scan *scan, u
     return true;
 }
 
+/* The id that was next when somebody last wrote down how far the log went. Asked before the log is looked at: what is put
+ * meanwhile is not lost. */
+static int remembered_next_id(const struct verify *verify, uint64_t *next_id_out)
+{
+    const lq_queue *queue = verify->view.queue;
+    struct lqi_position_entry witness;
+    struct lqi_trim trim;
+
+    int err = lqi_trim_load(&queue->meta_file, queue->meta.uuid, &trim);
+    if (!err || err == LQ_ECORRUPT) err = lqi_consumers_promise(queue->io, queue->consumers_dir, queue->meta.uuid, &witness);
+    if (!err) *next_id_out = lqi_max64(trim.next_id, witness.durable_id + 1);
+    return err;
+}
+
+/* A bad place to the end of the log, behind which no record tells how many messages were in it. */
+static void count_to_the_end(struct lqi_hole *hole, const struct lqi_scan *scan, uint64_t next_id)
+{
+    if (hole->count || next_id <= scan->next_id) return;
+    hole->first_id = scan->next_id;
+    hole->count = next_id - scan->next_id;
+}
+
 static int verify_records(struct verify *verify)
 {
-    uint64_t limit = lqi_log_visible(&verify->view.log), start;
+    uint64_t next_id, limit, start;
     struct lqi_scan scan;
+
+    int err = remembered_next_id(verify, &next_id);
+    if (err) return err;
+    limit = lqi_log_visible(&verify->view.log);
 
     lqi_scan_init(&scan, &verify->view.log, LQI_SCAN_BLOCK);
     scan.heads_only = verify->flags & LQ_VERIFY_QUICK;
-    int err = lqi_scan_seek_id(&scan, 1);
+    err = lqi_scan_seek_id(&scan, 1);
     start = scan.position;
     while (!err) {
-        uint64_t next_id = scan.next_id;
+        uint64_t expected = scan.next_id;
         err = lqi_scan_next(&scan, limit);
         if (err == LQI_HOLE) {
-            const struct lqi_hole *hole = &scan.hole;
+            struct lqi_hole *hole = &scan.hole;
+            if (scan.position >= limit) count_to_the_end(hole, &scan, next_id);
             if (!hole->trimmed) note_told(verify, hole->file);
             if (!hole->trimmed) find(verify, LQ_ECORRUPT, hole->file, hole->offset, hole->first_id, hole->count, hole->text);
             err = LQ_OK;
         } else if (!err) {
             verify->result.messages += scan.record.count;
             verify_padding(verify, &scan);
-            if (messages_again(verify, &scan, next_id)) verify->result.messages -= next_id - scan.record.first_id;
+            if (messages_again(verify, &scan, expected)) verify->result.messages -= expected - scan.record.first_id;
         }
     }
     verify->result.bytes = scan.position > start ? scan.position - start : 0;
@@ -281,7 +317,9 @@ static int verify_consumers(struct verify *verify)
     char (*names)[LQ_NAME_MAX + 1];
     size_t count;
     if (queue->consumers_dir < 0) {
-        find(verify, LQ_ECORRUPT, "consumers", 0, 0, 0, "the directory is missing, and with it all positions");
+        find(verify, LQ_ECORRUPT, "consumers", 0, 0, 0,
+             open_part(queue->io, queue->dir, "consumers") == ENOENT ? "the directory is missing, and with it all positions"
+                                                                     : "this is no directory, or a link: no position can be read");
         return LQ_OK;
     }
     int error = queue->io->dir_list(queue->io, queue->consumers_dir, list_foreign_position, verify);
@@ -309,15 +347,14 @@ static int verify_queue(struct verify *verify, lq_queue *queue)
     return err;
 }
 
-/* What keeps the queue from being opened at all: its log is missing as a whole, or meta is beyond reading. */
+/* What keeps the queue from being opened at all: its log cannot be had as a whole, or meta is beyond reading. */
 static const char *what_keeps_shut(const struct lqi_io *io, const char *path)
 {
-    int dir = -1, log_dir = -1;
+    int dir = -1;
     int error = io->dir_open(io, -1, path, &dir);
-    if (!error) error = io->dir_open(io, dir, "log", &log_dir);
-    io->close(io, log_dir);
+    if (!error) error = open_part(io, dir, "log");
     io->close(io, dir);
-    return error == ENOENT ? "log" : LQI_META_NAME;
+    return error ? "log" : LQI_META_NAME;
 }
 
 int lqi_verify_io(const struct lqi_io *io, const char *path, unsigned flags, lq_finding_callback *each, void *context,

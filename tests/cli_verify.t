@@ -120,6 +120,14 @@ cut_file() {
 }
 check 'a file that was cut is damage' cut_file
 
+cut_end() {
+    seq 1 100 | lq put end && cp -a end end.copy && for name in end.copy/log/*; do truncate -s -200 "$name"; done
+    ends 3 lq verify end.copy >out && has ' messages lost.   hint: lq repair' out && ! has fine out || return 1
+    cp -a end headless && for name in headless/log/*; do dd if=/dev/zero of="$name" bs=256 count=1 conv=notrunc status=none; done
+    ends 3 lq verify headless >out && has '  100 messages lost.   hint: ' out
+}
+check 'of what the end of the log has lost as much is told as is known' cut_end
+
 no_meta() {
     cp -a cut no.meta && head -c 2048 /dev/zero >no.meta/meta && lq verify no.meta >out 2>err
     [ $? -ge 3 ]
