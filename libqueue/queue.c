@@ -23,6 +23,7 @@
 
 #define OPEN_PATIENCE_US 10000000
 #define DYING_PATIENCE_US 1000000
+#define STEP_LOCK_MS 10
 
 /* ---- small things ------------------------------------------------------- */
 
@@ -183,7 +184,7 @@ static int find_promise(lq_queue *queue, struct lqi_shared_map *old, struct lqi_
     int err = lqi_consumers_promise(queue->io, queue->consumers_dir, queue->meta.uuid, &entry);
     if (err) return err;
     *promise = (struct lqi_promise){entry.durable, entry.durable_id + 1, 0};
-    if (old && old->head) promise_of_memory(old->head, promise);
+    if (old->head) promise_of_memory(old->head, promise);
     return LQ_OK;
 }
 
@@ -303,9 +304,11 @@ static int64_t sync_step(void *context)
 {
     lq_queue *queue = context;
     int64_t start = lqi_now_us();
+    int limit = lqi_lock_limit(STEP_LOCK_MS); /* this thread is everybody's */
 
-    if (!lqi_poisoned(&queue->log)) (void)lqi_commit_all(&queue->log); /* a failure poisons, and PUT says so */
-    return start + (int64_t)queue->log.options.sync_interval_ms * 1000;
+    int err = lqi_commit_all(&queue->log); /* a failure poisons, and PUT says so */
+    lqi_lock_limit(limit);
+    return err == LQ_EBUSY ? lqi_now_us() + STEP_LOCK_MS * 1000 : start + (int64_t)queue->log.options.sync_interval_ms * 1000;
 }
 
 static int start_interval(lq_queue *queue)

@@ -369,6 +369,32 @@ static void other_consumers_are_told_while_a_member_of_one_is_stopped(void **sta
     OK(lq_close(queue));
 }
 
+/* All queues of a process share the library's thread. */
+static void a_queue_that_syncs_by_interval_delays_no_other_when_a_leader_is_stopped(void **state)
+{
+    lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_INTERVAL, .sync_interval_ms = 20}), *quick;
+    OK(lq_open(api_path(*state, "quick"), NULL, &quick));
+    lq_consumer *consumer = api_consumer(quick, "c", NULL);
+    atomic_store(&told, 0);
+    OK(lq_notify(consumer, count_told, NULL));
+    stop_with(SYNC);
+    api_put(queue, "unsynced");
+    api_sleep_ms(50);
+    const int64_t start = api_now_us();
+    for (uint32_t i = 1; i <= 5; i++) {
+        api_put(quick, "news");
+        while (atomic_load(&told) < i && api_now_us() - start < SOON_US) api_sleep_ms(1);
+        EQUAL(atomic_load(&told), i);
+    }
+    HOLDS(api_stats(queue).synced < api_stats(queue).appended);
+    child_kill(holder.child);
+    while (api_stats(queue).synced < api_stats(queue).appended && api_now_us() - start < 3 * SOON_US) api_sleep_ms(5);
+    EQUAL(api_stats(queue).synced, api_stats(queue).appended);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(quick));
+    OK(lq_close(queue));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +410,7 @@ int main(void)
         IN_DIRECTORY(a_put_whose_leader_is_stopped_says_that_its_message_may_be_there),
         IN_DIRECTORY(a_put_is_over_when_its_message_is_in_though_a_deleter_of_segments_is_stopped),
         IN_DIRECTORY(old_segments_go_with_the_first_put_after_a_deleter_has_gone),
+        IN_DIRECTORY(a_queue_that_syncs_by_interval_delays_no_other_when_a_leader_is_stopped),
         IN_DIRECTORY(other_consumers_are_told_while_a_member_of_one_is_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
