@@ -6,7 +6,6 @@
 #include "recover_parts.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bytes.h"
@@ -81,18 +80,18 @@ static int create_segment(const struct lqi_log *log, const struct lqi_span *span
         .name = name, .shown = name, .mode = log->options.mode, .bytes = bytes, .size = sizeof bytes, .file_size = sizeof bytes});
 }
 
-/* The place of the first record at or behind `from` that a file of its own may begin with: not the one that the
- * span's file has its name from, for that name is taken. `to` when there is none. */
-static uint64_t new_beginning(struct leftover *left, const struct lqi_span *span, uint64_t from, uint64_t to, uint64_t *first_id_out)
+/* The place of the first record at or behind `from` whose id is above `taken`; `to` when there is none. What is passed over is lost. */
+static uint64_t pass_over(struct leftover *left, const struct lqi_span *span, uint64_t from, uint64_t to, uint64_t taken,
+                          uint64_t *first_id_out)
 {
     struct lqi_record record;
     while (from < to) {
         bool good = lqi_record_decode(lqi_ring_at(&left->ring, from), from, span->salt, &record);
-        if (good && record.first_id > span->first_id) {
+        if (good && record.first_id > taken) {
             *first_id_out = record.first_id;
             return from;
         }
-        if (good) left->messages -= record.count; /* lost with the file */
+        if (good) left->messages -= record.count;
         from += good ? lqi_record_span(record.size) : 8;
     }
     return to;
@@ -107,7 +106,8 @@ static int open_for_leftover(const struct lqi_log *log, struct leftover *left, c
 
     int err = lqi_segment_open(segment, log->io, log->log_dir, first_id, log->uuid, true);
     if (err == LQ_ECORRUPT) {
-        position = *from = new_beginning(left, span, *from, to, &first_id);
+        /* Not at the record that this file has its name from: the name is taken. */
+        position = *from = pass_over(left, span, *from, to, first_id, &first_id);
         if (position < to) err = LQ_ENOTFOUND;
     }
     if (err != LQ_ENOTFOUND) return err;
@@ -128,6 +128,9 @@ static int write_leftover(const struct lqi_log *log, struct lqi_shared_map *old,
     if (!segment.sealed && segment.head.salt == span->salt && segment.head.position <= from) {
         err = lqi_file_write(&segment.file, lqi_segment_offset(&segment.head, from), lqi_ring_at(&left->ring, from), to - from);
         if (!err) err = lqi_shared_sync(old, &segment.file);
+    } else { /* it is not that file: when it is read, it is told what is missing */
+        uint64_t none;
+        (void)pass_over(left, span, from, to, UINT64_MAX, &none);
     }
     lqi_segment_close(&segment);
     return err;
@@ -140,10 +143,9 @@ static int seal_found(const struct lqi_log *log, struct lqi_shared_map *old, str
         .last_time_us = found->first_time_us ? found->time_us : 0, .index_count = found->index_count,
     };
     size_t size = (size_t)end.index_count * LQI_INDEX_ENTRY + LQI_SEGMENT_TRAILER;
-    uint8_t *bytes = malloc(size);
+    uint8_t bytes[LQI_INDEX_MAX * LQI_INDEX_ENTRY + LQI_SEGMENT_TRAILER];
     struct lqi_segment segment;
 
-    if (!bytes) return lqi_fail(LQ_ENOMEM, "no memory for the index of a segment");
     lqi_segment_end_encode(bytes, found->index, &end);
     int err = lqi_recover_open_last(log, found, &segment);
     if (!err) {
@@ -153,12 +155,11 @@ static int seal_found(const struct lqi_log *log, struct lqi_shared_map *old, str
         if (!err) err = lqi_shared_sync(old, &segment.file);
         lqi_segment_close(&segment);
     }
-    free(bytes);
     return err;
 }
 
 int lqi_recover_ring(struct lqi_log *log, const struct lqi_trim *trim, const struct lqi_promise *promise,
-                        struct lqi_shared_map *old, struct lqi_found *found, uint64_t *messages_out)
+                     struct lqi_shared_map *old, struct lqi_found *found, uint64_t *messages_out)
 {
     struct leftover left;
     if (!find_leftover(old, found, &left)) return LQ_OK;
@@ -170,7 +171,7 @@ int lqi_recover_ring(struct lqi_log *log, const struct lqi_trim *trim, const str
     if (!err && left.to > border) {
         struct lqi_promise before = {lqi_max64(promise->position, lqi_min64(left.to, border)), promise->next_id, 0};
         err = lqi_find_end(log, trim, &before, found);
-        if (!err && found->usable && found->any_segment && found->last.salt == left.spans[0]->salt) err = seal_found(log, old, found);
+        if (!err && found->usable && found->last.salt == left.spans[0]->salt) err = seal_found(log, old, found);
         if (!err) err = write_leftover(log, old, &left, left.spans[1], lqi_max64(left.from, border), left.to);
     }
     if (!err) err = lqi_find_end(log, trim, &kept, found);
