@@ -1,6 +1,7 @@
 /* Where bytes come from, what to do when they are not what they should be. */
 #include "scan_parts.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
@@ -14,14 +15,15 @@
 
 void lqi_scan_init(struct lqi_scan *scan, const struct lqi_log *log, size_t read_ahead)
 {
+    assert(read_ahead % 8 == 0); /* so is every block: bytes that are lent out end in it, when they are rounded up */
     *scan = (struct lqi_scan){.log = log, .read_ahead = read_ahead, .pool = {.standard = read_ahead}};
     scan->segment.file.fd = -1;
 }
 
 void lqi_scan_let_go(struct lqi_scan *scan)
 {
-    const struct lqi_log_state *state = scan->log->state;
-    if (scan->segment_open && state && scan->segment.head.first_id < atomic_load(&state->first_id)) lqi_scan_close_segment(scan);
+    assert(scan->log->state != NULL);
+    if (scan->segment_open && scan->segment.head.first_id < atomic_load(&scan->log->state->first_id)) lqi_scan_close_segment(scan);
 }
 
 void lqi_scan_release(struct lqi_scan *scan)
@@ -105,7 +107,7 @@ static size_t make_room(struct lqi_scan *scan, size_t need)
     if (ours && scan->block->capacity >= need && (keep == 0 || scan->block->capacity < offset + need)) {
         memmove(scan->block->bytes, scan->block->bytes + offset, keep);
         offset = 0;
-    } else if (!scan->block || offset > scan->block->capacity || scan->block->capacity - offset < need) {
+    } else if (!scan->block || scan->block->capacity - offset < need) {
         struct lqi_block *block = lqi_block_get(&scan->pool, need);
         if (!block) return 0;
         if (keep) memcpy(block->bytes, scan->block->bytes + offset, keep);
@@ -203,7 +205,6 @@ static int fill(struct lqi_scan *scan, size_t need, uint64_t limit)
 static bool look_again(struct lqi_scan *scan)
 {
     if (scan->from_ring) {
-        if (!scan->log->state || scan->avoid_ring) return false;
         if (scan->position >= atomic_load(&scan->log->state->written)) return false;
         scan->avoid_ring = true; /* the file has these bytes too */
         lqi_scan_forget_buffer(scan);

@@ -68,6 +68,18 @@ static int try_dir_shared(const struct place *place)
     return error;
 }
 
+/* "f" with another file, and back. */
+static int try_swap(const struct place *place)
+{
+    int fd = openat(place->dir, "other", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    int error = io->swap(io, place->dir, "f", "other");
+    if (!error) error = io->swap(io, place->dir, "f", "other");
+    assert_int_equal(unlinkat(place->dir, "other", 0), 0);
+    return error;
+}
+
 static int try_open(const struct place *place)
 {
     int fd = -1;
@@ -223,6 +235,7 @@ static const struct row {
     {"stat", try_stat, FSTAT, 0, false},
     {"rename", try_rename, RENAMEAT, 0, true},
     {"rename to a new name", try_rename_new, SYSCALL, 0, true},
+    {"swap", try_swap, SYSCALL, 0, true},
     {"unlink", try_unlink, UNLINKAT, 0, true},
     {"lock", try_lock, FCNTL, 0, true},
     {"unlock", try_lock, FCNTL, 1, true},
@@ -319,6 +332,47 @@ static void whether_copies_can_be_declined_does_not_matter(void **state)
         memset(&plan, 0, sizeof plan);
         io->close(io, fd);
     }
+    close_place(&place);
+}
+
+/* A directory that was made is there, whether its mode can be seen to or not. */
+static void a_directory_is_made_though_nothing_can_be_done_about_its_mode(void **state)
+{
+    struct place place = open_place(state);
+    struct stat stat;
+    mode_t mask = umask(077);
+    int files = open_files();
+    for (int how = 0; how < 4; how++) {
+        if (how == 0) fail_calls(OPENAT, 0, 1, EMFILE);
+        if (how == 1) fail_calls(FSTAT, 0, 1, EIO);
+        if (how == 2) fail_calls(FSTAT, 1, 1, EIO);
+        if (how == 3) plan.other_owner = true; /* somebody else's has been put in its place meanwhile */
+        assert_int_equal(io->dir_make(io, place.dir, "made", 0750), 0);
+        if (how < 3) all_failed();
+        memset(&plan, 0, sizeof plan);
+        assert_int_equal(open_files(), files);
+        assert_int_equal(fstatat(place.dir, "made", &stat, 0), 0);
+        assert_int_equal(stat.st_mode & 0777, 0700);
+        assert_int_equal(unlinkat(place.dir, "made", AT_REMOVEDIR), 0);
+    }
+    assert_int_equal(io->dir_make(io, place.dir, "made", 0750), 0);
+    assert_int_equal(fstatat(place.dir, "made", &stat, 0), 0);
+    assert_int_equal(stat.st_mode & 0777, 0750);
+    assert_int_equal(unlinkat(place.dir, "made", AT_REMOVEDIR), 0);
+    umask(mask);
+    close_place(&place);
+}
+
+static void where_names_cannot_be_swapped_it_is_said(void **state)
+{
+    struct place place = open_place(state);
+    static const int errors[] = {EINVAL, ENOSYS};
+    for (size_t i = 0; i < 2; i++) {
+        fail_calls(SYSCALL, 0, 1, errors[i]);
+        assert_int_equal(try_swap(&place), EOPNOTSUPP);
+        all_failed();
+    }
+    assert_int_equal(try_swap(&place), 0);
     close_place(&place);
 }
 
@@ -676,6 +730,8 @@ int main(void)
         IN_SCRATCH(a_file_that_lost_its_name_while_it_was_opened_is_looked_for_again),
         IN_SCRATCH(whether_copies_can_be_declined_does_not_matter),
         IN_SCRATCH(what_is_written_and_read_in_parts_is_whole),
+        IN_SCRATCH(a_directory_is_made_though_nothing_can_be_done_about_its_mode),
+        IN_SCRATCH(where_names_cannot_be_swapped_it_is_said),
         IN_SCRATCH(a_write_that_gets_nowhere_is_an_error),
         IN_SCRATCH(where_nothing_can_be_reserved_a_file_grows_and_never_shrinks),
         IN_SCRATCH(growing_that_fails_is_told),

@@ -1,4 +1,5 @@
 /* The walk along the number line: what it finds, what it calls a hole, and how it goes on behind. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,8 @@
 #include "queue.h"
 #include "scan.h"
 #include "support/api.h"
+#include "support/damage.h"
+#include "support/io_fault.h"
 
 enum { BODY = 100, SPAN = 144 }; /* a record of 100 bytes */
 
@@ -271,6 +274,76 @@ static void a_missing_segment_is_a_hole_of_known_size(void **state)
     OK(lq_close(queue));
 }
 
+/* Long damage: more than is read at a time. The machine fails on the way over it, and is well again. */
+static void an_error_on_the_way_over_damage_changes_nothing_about_it(void **state)
+{
+    enum { COUNT = 5000, FROM = 101, TO = 4000 };
+    lq_queue *queue = queue_with(state, COUNT, BODY, &one_segment);
+    struct io_fault fault;
+    io_fault_init(&fault, &lqi_io_posix);
+    queue->log.io = &fault.io;
+    damage_fill(api_segment(api_path(*state, "q"), 0), 256 + (FROM - 1) * SPAN, (TO - FROM + 1) * SPAN, 5);
+    uint64_t hits = 1, told = 0;
+    for (uint64_t nth = 1; hits; nth++) {
+        struct lqi_scan *scan = scan_from_the_start(queue);
+        io_fault_plan(&fault, IO_READ, nth, false, EIO);
+        for (uint64_t id = 1; id <= COUNT;) {
+            int err = lqi_scan_next(scan, end_of(queue));
+            if (err == LQ_EIO) {
+                HOLDS(fault.hits > 0);
+                told++;
+                continue;
+            }
+            if (id == FROM) {
+                EQUAL(err, LQI_HOLE);
+                EQUAL(scan->hole.first_id, FROM);
+                EQUAL(scan->hole.count, TO - FROM + 1);
+                EQUAL(scan->hole.offset, 256 + (FROM - 1) * SPAN);
+                id = TO + 1;
+                continue;
+            }
+            EQUAL(err, LQ_OK);
+            EQUAL(scan->record.first_id, id++);
+        }
+        lqi_scan_release(scan);
+        hits = fault.hits;
+    }
+    HOLDS(told >= 4);
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+}
+
+/* Behind damage the next header counts only if its record ends where it can. */
+static void what_is_found_behind_damage_must_fit(void **state)
+{
+    lq_queue *queue = queue_with(state, 20, BODY, &one_segment);
+    flip(state, 19, 3);
+    for (uint64_t limit = 19 * SPAN + 48; limit <= 20 * SPAN; limit += 8) {
+        struct lqi_scan *scan = scan_from_the_start(queue);
+        expect(scan, 1, 18, limit);
+        if (limit < 20 * SPAN) {
+            expect_hole(scan, 0, 0, 256 + 18 * SPAN, limit); /* up to the limit, and nobody knows what was in it */
+        } else {
+            expect_hole(scan, 19, 1, 256 + 18 * SPAN, limit);
+            expect(scan, 20, 20, limit);
+        }
+        EQUAL(lqi_scan_next(scan, limit), LQ_EMPTY);
+        lqi_scan_release(scan);
+    }
+    OK(lq_close(queue));
+}
+
+static void a_hint_may_be_the_end(void **state)
+{
+    lq_queue *queue = queue_with(state, 20, BODY, &one_segment);
+    struct lqi_scan *scan = scan_from_the_start(queue);
+    OK(lqi_scan_seek_hint(scan, end_of(queue), 21, end_of(queue)));
+    EQUAL(lqi_scan_next(scan, end_of(queue)), LQ_EMPTY);
+    EQUAL(scan->next_id, 21);
+    lqi_scan_release(scan);
+    OK(lq_close(queue));
+}
+
 /* ---- between ring and files --------------------------------------------------------- */
 
 static void who_is_lapped_goes_on_in_the_files(void **state)
@@ -299,6 +372,27 @@ static void a_bad_place_in_the_ring_is_looked_for_in_the_file(void **state)
     queue->log.ring.bytes[30 * SPAN + 60] ^= 1;
     struct lqi_scan *scan = scan_from_the_start(queue);
     expect(scan, 1, 50, end_of(queue));
+    lqi_scan_release(scan);
+    OK(lq_close(queue));
+}
+
+static void what_is_bad_in_the_ring_and_in_the_file_is_one_hole(void **state)
+{
+    const lq_options options = {.segment_size = 1 << 20, .ring_size = 64 << 10};
+    lq_queue *queue = api_open(state, &options);
+    api_put_range(queue, 1, 50, BODY);
+    for (uint64_t number = 20; number <= 22; number++) {
+        queue->log.ring.bytes[(number - 1) * SPAN + 3] ^= 1;
+        flip(state, number, 5);
+    }
+    queue->log.ring.bytes[39 * SPAN + 60] ^= 1; /* a body */
+    flip(state, 40, 70);
+    struct lqi_scan *scan = scan_from_the_start(queue);
+    expect(scan, 1, 19, end_of(queue));
+    expect_hole(scan, 20, 3, 256 + 19 * SPAN, end_of(queue));
+    expect(scan, 23, 39, end_of(queue));
+    expect_hole(scan, 40, 1, 256 + 39 * SPAN, end_of(queue));
+    expect(scan, 41, 50, end_of(queue));
     lqi_scan_release(scan);
     OK(lq_close(queue));
 }
@@ -343,6 +437,10 @@ int main(void)
         IN_DIRECTORY(a_missing_segment_is_a_hole_of_known_size),
         IN_DIRECTORY(who_is_lapped_goes_on_in_the_files),
         IN_DIRECTORY(a_bad_place_in_the_ring_is_looked_for_in_the_file),
+        IN_DIRECTORY(an_error_on_the_way_over_damage_changes_nothing_about_it),
+        IN_DIRECTORY(what_is_found_behind_damage_must_fit),
+        IN_DIRECTORY(a_hint_may_be_the_end),
+        IN_DIRECTORY(what_is_bad_in_the_ring_and_in_the_file_is_one_hole),
         IN_DIRECTORY(what_is_held_outlives_the_walk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

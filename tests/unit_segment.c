@@ -805,6 +805,63 @@ static void whatever_call_fails_is_told_and_nothing_leaks(void **state)
     io->close(io, dir);
 }
 
+/* ---- a file that somebody cuts meanwhile ------------------------------- */
+
+static unsigned reads, cut_at;
+
+static int read_less(const struct lqi_io *unused, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    (void)unused;
+    return io->read(io, fd, offset, data, ++reads == cut_at ? size / 2 : size, got_out);
+}
+
+static int stat_less(const struct lqi_io *unused, int fd, struct lqi_io_stat *stat_out)
+{
+    (void)unused;
+    int error = io->stat(io, fd, stat_out);
+    stat_out->size = LQI_SEGMENT_HEADER - 1;
+    return error;
+}
+
+static void a_segment_cut_while_it_is_looked_at_is_searched_from_its_beginning(void **state)
+{
+    int dir = open_dir(state);
+    uint8_t *bytes = sealed_bytes(index3);
+    struct lqi_io cut = *io;
+    struct lqi_segment segment;
+    struct lqi_index_entry entry;
+    bool damaged;
+
+    write_file(dir, sample_name, bytes, SEALED_SIZE);
+    cut.read = read_less;
+    cut_at = reads = 0;
+    assert_int_equal(lqi_segment_open(&segment, &cut, dir, sample.first_id, sample.uuid, false), LQ_OK);
+    for (unsigned n = 1; n <= 3; n++) { /* the index, the record, nothing */
+        cut_at = reads + n;
+        assert_int_equal(lqi_segment_find_id(&segment, 1015, &entry, &damaged), LQ_OK);
+        assert_int_equal(entry.first_id, n < 3 ? 1001 : 1010);
+        assert_int_equal(damaged, n == 1);
+    }
+    lqi_segment_close(&segment);
+
+    cut_at = 0;
+    cut.stat = stat_less;
+    assert_int_equal(lqi_segment_open(&segment, &cut, dir, sample.first_id, sample.uuid, false), LQ_ECORRUPT);
+    assert_non_null(strstr(lq_error_text(), "cut while it was opened"));
+    assert_int_equal(segment.file.fd, -1);
+    free(bytes);
+    io->close(io, dir);
+}
+
+static void without_its_directory_a_segment_is_not_found(void **state)
+{
+    struct lqi_segment segment;
+    (void)state;
+    assert_int_equal(lqi_segment_open(&segment, io, -1, sample.first_id, sample.uuid, false), LQ_ENOTFOUND);
+    assert_non_null(strstr(lq_error_text(), "log/00000000000000001001.seg"));
+    assert_non_null(strstr(lq_error_text(), "directory"));
+}
+
 #define with_files(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
 
 int main(void)
@@ -842,6 +899,8 @@ int main(void)
         with_files(a_flipped_bit_in_an_index_sends_the_search_to_the_beginning),
         with_files(an_index_that_points_elsewhere_is_not_followed),
         with_files(segments_are_listed_in_order_and_other_files_counted),
+        with_files(a_segment_cut_while_it_is_looked_at_is_searched_from_its_beginning),
+        cmocka_unit_test(without_its_directory_a_segment_is_not_found),
         with_files(whatever_call_fails_is_told_and_nothing_leaks),
     };
     return cmocka_run_group_tests_name("segment", tests, NULL, NULL);

@@ -48,6 +48,7 @@ static struct {
     int error;             /* 0: they return 0 and have done nothing */
     uint32_t file_system;  /* what fstatfs() says, if not 0 */
     unsigned no_links;     /* so many times fstat() says that the file has no name */
+    bool other_owner;      /* so says fstat() of every file */
     unsigned other_device; /* fstatat() says so of the file, when this falls to 1 */
     const char *text;      /* what pread() gives, if not NULL */
     size_t part;           /* so many bytes are the most that pread() and pwrite() do at once, if not 0 */
@@ -168,6 +169,7 @@ int fstat(int fd, struct stat *out)
         plan.no_links--;
         out->st_nlink = 0;
     }
+    if (plan.other_owner) out->st_uid++;
     return result;
 }
 
