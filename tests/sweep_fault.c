@@ -9,9 +9,11 @@
  *     LQ_SEED=5 sweep_fault                   begin elsewhere than the clock says
  *     LQ_SWEEP_WRONG=1000 sweep_fault         go on after so many that are wrong, instead of 20
  *
- * Work is done by the series: a script, a row of the table below, one way to end it, and all n. When there is not time
- * for all series, each run of this program begins with others, and its last line says how many there were. */
+ * Work is done by the series: a script, a row of the table below, one way to end it, and all n. `make sweep` goes through all
+ * of them; when there is not time for that, each run of this program begins with others, and its last line says how many
+ * there were. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +65,7 @@ struct run {
     struct io_crash *machine;
     struct io_fault fault;
     bool for_ever;
+    uint32_t large; /* size of the messages that make it roll, if they are large */
     lq_queue *queue, *second; /* the second defers its syncs */
 };
 
@@ -224,7 +227,7 @@ static void play_many(struct run *run)
         if (is_open(run, 1)) TRY("ack a batch", model_ack_all(model, 1));
         if (is_open(run, 2)) TRY("dispatch", model_dispatch(model, 2, 4));
         look(run);
-        for (int i = 0; i < 9; i++) put(run, 9000);
+        for (int i = 0; i < 9; i++) put(run, run->large);
         consume(run, 8);
         close_member(run, 2);
         if (run->queue && model->consumers[1].existence == MODEL_THERE) TRY("delete the consumer", model_consumer_delete(model, run->queue, 1));
@@ -288,13 +291,15 @@ static const struct script {
     void (*play)(struct run *run);
     lq_options options;
     bool threads; /* calls other than those of threads are not the same each time */
+    uint32_t large;
 } scripts[] = {
 #define SMALL .segment_size = 65536, .ring_size = 65536
-    {"always", play_one, {.sync = LQ_SYNC_ALWAYS, SMALL}, false},
-    {"never", play_one, {.sync = LQ_SYNC_NEVER, SMALL}, false},
-    {"many", play_many, {.sync = LQ_SYNC_ALWAYS, SMALL}, false},
-    {"many, packed, with limits", play_many, {.sync = LQ_SYNC_NEVER, .compression = 1, .retention = LQ_RETAIN_BOTH, .size_max = 131072, SMALL}, false},
-    {"served", play_served, {.sync = LQ_SYNC_INTERVAL, .sync_interval_ms = 3600000, SMALL}, true},
+    {"always", play_one, {.sync = LQ_SYNC_ALWAYS, SMALL}, false, 9000},
+    {"never", play_one, {.sync = LQ_SYNC_NEVER, SMALL}, false, 9000},
+    {"many", play_many, {.sync = LQ_SYNC_ALWAYS, SMALL}, false, 9000},
+    {"many, with limits", play_many, {.sync = LQ_SYNC_NEVER, .retention = LQ_RETAIN_BOTH, .size_max = 131072, SMALL}, false, 9000},
+    {"many, packed", play_many, {.sync = LQ_SYNC_NEVER, .compression = 1, SMALL}, false, 900}, /* 9000 take longer than all the rest */
+    {"served", play_served, {.sync = LQ_SYNC_INTERVAL, .sync_interval_ms = 3600000, SMALL}, true, 9000},
 };
 enum { SCRIPTS = sizeof scripts / sizeof *scripts };
 
@@ -363,6 +368,7 @@ static bool run_one(unsigned script, unsigned row, unsigned ways, uint64_t n, ch
     model_init(&run->model, &scripts[script].options, !(ways & NO_KEEPER));
     run->machine = io_crash_new(n);
     io_fault_init(&run->fault, io_crash_io(run->machine));
+    run->large = scripts[script].large;
     plan(run, &rows[row], n, ways & FOR_EVER);
 
     scripts[script].play(run);
@@ -482,6 +488,8 @@ int main(void)
     double start = clock_seconds(), until = start + number_from("LQ_SWEEP_SECONDS", 20);
 
     setvbuf(stdout, NULL, _IOLBF, 0);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30); /* what one run has freed the next one needs */
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
     if (getenv("LQ_SWEEP")) return again(getenv("LQ_SWEEP"));
     list_series();
     while (count % 61 == 0) count--; /* for the sake of work(); it is not */
