@@ -304,17 +304,11 @@ int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const s
 
 /* ---- mending ------------------------------------------------------------ */
 
-struct sweep {
-    const struct lqi_log *log;
-    int error;
-};
-
 static int sweep_prepared(void *context, const char *name)
 {
-    struct sweep *sweep = context;
+    const struct lqi_log *log = context;
     size_t length = strlen(name);
-    if (length > 4 && strcmp(name + length - 4, ".new") == 0)
-        sweep->log->io->unlink(sweep->log->io, sweep->log->log_dir, name);
+    if (length > 4 && strcmp(name + length - 4, ".new") == 0) log->io->unlink(log->io, log->log_dir, name);
     return 0;
 }
 
@@ -405,18 +399,18 @@ static int settle_doubt(const struct lqi_log *log, const struct lqi_found *found
 int lqi_recover_log(struct lqi_log *log, const struct lqi_trim *trim, const struct lqi_promise *promise,
                     struct lqi_shared_map *old, struct lqi_found *found, uint64_t *messages_out)
 {
-    struct sweep sweep = {log, 0};
     bool doubtful = false;
 
     *messages_out = 0;
-    int error = log->io->dir_list(log->io, log->log_dir, sweep_prepared, &sweep);
+    int error = log->io->dir_list(log->io, log->log_dir, sweep_prepared, log);
     if (error) return lqi_fail_errno(error, "list", "log", -1);
     int err = sweep_trimmed(log, trim);
     if (!err) err = lqi_find_end(log, trim, promise, found);
     if (!err && old) err = settle_doubt(log, found, old->head, &doubtful);
     if (!err) err = settle_last(log, found, old);
-    uint64_t torn = err ? 0 : found->torn_bytes;
-    if (!err && old) err = lqi_recover_ring(log, trim, promise, old, found, messages_out);
+    if (err) return err;
+    uint64_t torn = found->torn_bytes;
+    if (old) err = lqi_recover_ring(log, trim, promise, old, found, messages_out);
     /* Behind what the dead had committed, and all of which is there now, lies what they were in the middle of writing: a
      * part of what has come from the ring, a record that was never accepted, a footer. Nothing was dropped. */
     found->doubtful = doubtful;

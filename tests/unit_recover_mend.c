@@ -17,6 +17,7 @@ static int meta_error;
 static uint64_t written_from, written_to; /* of a log file: one stretch */
 
 static struct lqi_shared_map *the_dead; /* what they left, if they did */
+static struct lqi_promise promised;
 
 static void note(char deed)
 {
@@ -56,6 +57,14 @@ static int note_unlink(const struct lqi_io *io, int dir, const char *name)
     return lqi_io_posix.unlink(io, dir, name);
 }
 
+static int next_descriptor(void)
+{
+    int fd = dup(0);
+    HOLDS(fd >= 0);
+    close(fd);
+    return fd;
+}
+
 static struct lqi_found *recover_as(const struct lqi_trim *trim, const char *expected_deeds)
 {
     static struct lqi_found found;
@@ -71,7 +80,9 @@ static struct lqi_found *recover_as(const struct lqi_trim *trim, const char *exp
     written_from = written_to = 0;
     the_log.io = &io;
     the_log.meta_file = &meta;
-    OK(lqi_recover_log(&the_log, trim, &nothing, the_dead, &found, &messages));
+    int before = next_descriptor();
+    OK(lqi_recover_log(&the_log, trim, &promised, the_dead, &found, &messages));
+    EQUAL(next_descriptor(), before);
     the_log.io = &lqi_io_posix;
     if (strchr(deeds, 'M')) { /* what was noted is what was known, with the next number */
         struct lqi_trim noted;
@@ -153,6 +164,17 @@ static void of_two_files_the_first_goes_by_the_same_rule(void **state)
     done(&last);
 }
 
+/* Whatever is in memory behind the list of files, it is no file. */
+static void the_only_file_stays_whatever_was_trimmed(void **state)
+{
+    new_log(state);
+    struct made made = make_segment(1, 0, 0);
+    add_many(&made, 2);
+    recover_as(&(struct lqi_trim){.sequence = 5, .first_id = UINT64_MAX}, "s");
+    EQUAL(access(path_of(1), F_OK), 0);
+    done(&made);
+}
+
 static void what_cannot_be_noted_as_trimmed_stays_for_another_time(void **state)
 {
     struct made three[3];
@@ -185,12 +207,27 @@ static void a_torn_tail_is_cut_to_the_byte_and_the_rest_synced(void **state)
     same(recover_as(&untrimmed, ""), &empty);
 }
 
+/* They had the log open, and knew nothing of it as far as is known. */
+static struct lqi_shared *let_them_die(void)
+{
+    enum { RING = 65536 };
+    static struct lqi_shared_map dead = {.io = &lqi_io_posix, .ring_size = RING};
+    dead.head = calloc(1, LQI_SHARED_HEAD + 2 * RING);
+    the_dead = &dead;
+    return dead.head;
+}
+
+static void bury(void)
+{
+    free(the_dead->head);
+    the_dead = NULL;
+}
+
 /* Processes have died, and may have met a failing sync: what was not durable is written again, and no byte more. */
 static void what_the_dead_left_in_doubt_is_written_again_to_the_byte(void **state)
 {
-    enum { RING = 65536, CHUNK = 16384 };
-    struct lqi_shared *head = calloc(1, LQI_SHARED_HEAD + 2 * RING);
-    struct lqi_shared_map dead = {.io = &lqi_io_posix, .head = head, .ring_size = RING};
+    enum { CHUNK = 16384 };
+    struct lqi_shared *head = let_them_die();
     new_log(state);
     struct made made = make_segment(5, 80000, 0);
     for (int i = 0; i < 3; i++) add(&made);
@@ -200,7 +237,6 @@ static void what_the_dead_left_in_doubt_is_written_again_to_the_byte(void **stat
         const char *deeds;
     } cases[] = {{end, 0, "s"}, {end + 8, 0, "s"}, {end - 8, end - 8, "ws"}, {end - CHUNK, end - CHUNK, "ws"}, {end - CHUNK - 8, end - CHUNK - 8, "wws"},
                  {80000, 80000, "wws"}, {79992, 80000, "wws"}, {0, 80000, "wws"}};
-    the_dead = &dead;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct api_bytes before = api_file_read(path_of(5));
         atomic_store(&head->log.synced, cases[i].synced);
@@ -212,7 +248,11 @@ static void what_the_dead_left_in_doubt_is_written_again_to_the_byte(void **stat
         free(before.bytes);
         free(after.bytes);
     }
-    allocate(&made); /* before damage at the end, what is good */
+    allocate(&made); /* not what is only allocated */
+    atomic_store(&head->log.synced, end - 8);
+    same(recover_as(&untrimmed, "ws"), &made.found);
+    EQUAL(written_to, offset_of(&made, end));
+    atomic_store(&head->log.synced, 0); /* before damage at the end, what is good */
     struct lqi_found *found = recover_as(&(struct lqi_trim){.first_id = 1, .synced = end + 8, .next_id = 9}, "wws");
     HOLDS(found->given_up);
     EQUAL(written_to, offset_of(&made, end));
@@ -229,8 +269,92 @@ static void what_the_dead_left_in_doubt_is_written_again_to_the_byte(void **stat
     HOLDS(unlink(path_of(5)) == 0);
     struct lqi_found empty = {.next_id = 1};
     same(recover_as(&untrimmed, ""), &empty);
-    the_dead = NULL;
-    free(head);
+    atomic_store(&head->poisoned, 1); /* and nothing is there to be replaced */
+    same(recover_as(&untrimmed, ""), &empty);
+    bury();
+}
+
+/* A sync has failed: another file takes the place of the last one. Of one in which nothing may be appended any more, not a byte is missing
+ * there; of another one, what is behind the end. */
+static void what_replaces_a_doubtful_file_has_all_that_is_to_be_kept(void **state)
+{
+    struct lqi_shared *head = let_them_die();
+    for (int sealed = 0; sealed < 2; sealed++) {
+        new_log(state);
+        struct made made = make_segment(5, 80000, 0);
+        add_many(&made, 3);
+        uint64_t end = offset_of(&made, made.found.end);
+        if (sealed) seal(&made, made.found.next_id);
+        else allocate(&made);
+        made.found.usable = !sealed;
+        made.found.mark = sealed ? made.found.end : 0;
+        atomic_store(&head->poisoned, 1);
+        struct api_bytes before = api_file_read(path_of(5));
+        same(recover_as(&untrimmed, "wwss"), &made.found);
+        struct api_bytes after = api_file_read(path_of(5));
+        EQUAL(after.size, sealed ? before.size : end);
+        HOLDS(memcmp(before.bytes, after.bytes, after.size) == 0);
+        free(before.bytes);
+        free(after.bytes);
+        done(&made);
+        HOLDS(unlink(path_of(5)) == 0 && rmdir(log_path) == 0);
+    }
+    bury();
+}
+
+static int open_on_a_full_disk(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    return flags == LQI_OPEN_NEW ? ENOSPC : lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
+/* It can be consumed, which makes room; who opened it knows. */
+static void a_doubtful_log_on_a_full_disk_opens_and_is_called_doubtful(void **state)
+{
+    struct lqi_found found = {0};
+    struct lqi_io io = lqi_io_posix;
+    uint64_t messages;
+    struct lqi_shared *head = let_them_die();
+    new_log(state);
+    struct made made = make_segment(5, 80000, 0);
+    add_many(&made, 3);
+    io.open = open_on_a_full_disk;
+    the_log.io = &io;
+    for (unsigned poisoned = 0; poisoned < 2; poisoned++) {
+        atomic_store(&head->poisoned, poisoned);
+        OK(lqi_recover_log(&the_log, &untrimmed, &nothing, the_dead, &found, &messages));
+        same(&found, &made.found);
+        EQUAL(found.doubtful, poisoned);
+    }
+    OK(lqi_recover_log(&the_log, &untrimmed, &nothing, NULL, &found, &messages));
+    EQUAL(found.doubtful, false);
+    the_log.io = &lqi_io_posix;
+    OK(lqi_recover_log(&the_log, &untrimmed, &nothing, the_dead, &found, &messages));
+    EQUAL(found.doubtful, false);
+    done(&made);
+    bury();
+}
+
+/* What was in their ring is written behind what was found: a record they were in the middle of was nobody's. */
+static void what_is_torn_behind_all_that_was_committed_is_not_counted(void **state)
+{
+    let_them_die();
+    new_log(state);
+    struct made made = make_segment(5, 80000, 0);
+    add_many(&made, 3);
+    uint64_t end = made.found.end;
+    const struct {
+        uint64_t committed, torn;
+    } cases[] = {{0, 11}, {end + 1, 11}, {end, 0}, {end - 1, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put_bytes(&made, offset_of(&made, end) + 10, "x", 1);
+        promised.committed = cases[i].committed;
+        made.found.torn_bytes = cases[i].torn;
+        same(recover_as(&untrimmed, "wwcs"), &made.found);
+        EQUAL(size_of(&made), offset_of(&made, end));
+    }
+    promised.committed = 0;
+    done(&made);
+    bury();
 }
 
 /* Whatever call fails: an error, or all is done. */
@@ -272,15 +396,106 @@ static void no_failure_of_the_machine_is_hidden(void **state)
     HOLDS(each_fault(mend_on_a_sick_machine, NULL) >= 2 * 8);
 }
 
+/* Fails the opening of a file that is to be written, or reading one at an offset; the next one works. */
+static uint64_t sick_at;
+static int writable = -1;
+#define WHEN_OPENED (UINT64_MAX - 1)
+#define NEVER UINT64_MAX
+
+static int open_once(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    if (flags == LQI_OPEN_WRITE && sick_at == WHEN_OPENED) {
+        sick_at = NEVER;
+        return EACCES;
+    }
+    int error = lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+    if (!error && flags == LQI_OPEN_WRITE) writable = *fd_out;
+    return error;
+}
+
+static int read_once(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    if (fd != writable || offset != sick_at) return lqi_io_posix.read(io, fd, offset, data, size, got_out);
+    sick_at = NEVER;
+    return EIO;
+}
+
+static void what_is_to_be_written_again_and_cannot_be_read_is_an_error(void **state)
+{
+    static struct lqi_found found;
+    struct lqi_file meta = LQI_FILE_NONE;
+    struct lqi_io io = lqi_io_posix;
+    uint64_t messages;
+    let_them_die();
+    new_log(state);
+    struct made made = make_segment(5, 80000, 0);
+    add_many(&made, 3);
+    io.open = open_once;
+    io.read = read_once;
+    const uint64_t places[] = {WHEN_OPENED, LQI_SEGMENT_HEADER, LQI_SEGMENT_HEADER + 16384, NEVER};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        sick_at = places[i];
+        the_log.io = &io;
+        the_log.meta_file = &meta;
+        IS(places[i] == WHEN_OPENED ? LQ_EACCESS : places[i] == NEVER ? LQ_OK : LQ_EIO,
+           lqi_recover_log(&the_log, &untrimmed, &nothing, the_dead, &found, &messages));
+        EQUAL(sick_at, NEVER);
+    }
+    the_log.io = &lqi_io_posix;
+    done(&made);
+    bury();
+}
+
+/* The names of files are told to people. */
+static int no_rename(const struct lqi_io *io, int dir, const char *from, const char *to, bool replace)
+{
+    (void)io, (void)dir, (void)from, (void)to, (void)replace;
+    return EIO;
+}
+
+static int no_list(const struct lqi_io *io, int dir, lqi_name_callback *each, void *context)
+{
+    (void)io, (void)dir, (void)each, (void)context;
+    return EIO;
+}
+
+static void an_error_says_of_which_file_it_is(void **state)
+{
+    static struct lqi_found found;
+    struct lqi_io io = lqi_io_posix;
+    uint64_t messages;
+    struct lqi_shared *head = let_them_die();
+    new_log(state);
+    struct made made = make_segment(5, 80000, 0);
+    add_many(&made, 3);
+    atomic_store(&head->poisoned, 1);
+    the_log.io = &io;
+    io.rename = no_rename;
+    IS(LQ_EIO, lqi_recover_log(&the_log, &untrimmed, &nothing, the_dead, &found, &messages));
+    assert_string_equal(lq_error_text(), "replace by a copy log/00000000000000000005.seg: Input/output error");
+    io.dir_list = no_list;
+    IS(LQ_EIO, lqi_recover_log(&the_log, &untrimmed, &nothing, the_dead, &found, &messages));
+    assert_string_equal(lq_error_text(), "list log: Input/output error");
+    the_log.io = &lqi_io_posix;
+    done(&made);
+    bury();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(what_was_only_prepared_is_swept_away_and_nothing_else),
         IN_DIRECTORY(what_was_trimmed_goes_once_that_is_durable_and_the_last_file_never),
         IN_DIRECTORY(of_two_files_the_first_goes_by_the_same_rule),
+        IN_DIRECTORY(the_only_file_stays_whatever_was_trimmed),
         IN_DIRECTORY(what_cannot_be_noted_as_trimmed_stays_for_another_time),
         IN_DIRECTORY(a_torn_tail_is_cut_to_the_byte_and_the_rest_synced),
         IN_DIRECTORY(what_the_dead_left_in_doubt_is_written_again_to_the_byte),
+        IN_DIRECTORY(what_replaces_a_doubtful_file_has_all_that_is_to_be_kept),
+        IN_DIRECTORY(a_doubtful_log_on_a_full_disk_opens_and_is_called_doubtful),
+        IN_DIRECTORY(what_is_torn_behind_all_that_was_committed_is_not_counted),
+        IN_DIRECTORY(what_is_to_be_written_again_and_cannot_be_read_is_an_error),
+        IN_DIRECTORY(an_error_says_of_which_file_it_is),
         IN_DIRECTORY(no_failure_of_the_machine_is_hidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,7 +94,11 @@ sub mistakes_in {
     }
     while ($body =~ /(?<![\w.])(?<!\[)(\d+)[uUlL]*(?![\w.])/g) {
         my ($number, $at, $behind) = ($1, $from + $-[1], $from + $+[1]);
-        $note->($at, $behind, $number + 1);
+        my $before = substr $code, rindex($code, "\n", $at) + 1, $at - rindex($code, "\n", $at) - 1;
+        # One more in a declared array is room that nobody uses; one less than a -1 that stands for none stands for it, too.
+        my $room = $before =~ /^\s*(?:(?:static|const|unsigned|struct \w+) )*\w+ \**\w[^=;()]*\[[^\]]*$/;
+        my $none = $before =~ /(?:[(,:?=]|return) -$/;
+        $note->($at, $behind, $number + 1) unless $room || $none;
         $note->($at, $behind, $number - 1) if $number > 0;
     }
     for my $statement (statements_of($code, $from, $to)) {
