@@ -356,7 +356,7 @@ bool lqi_meta_check(const uint8_t bytes[LQI_META_SIZE], uint64_t size, lqi_meta_
     bool damaged = size != LQI_META_SIZE;
     struct lqi_meta meta;
     const uint8_t *copy;
-    int64_t bad_copy;
+    int64_t bad_copy = -1;
 
     if (size != LQI_META_SIZE)
         each(context, lqi_min64(size, LQI_META_SIZE), size < LQI_META_SIZE ? "the file is shorter than it should be" : "the file is longer than it should be");
@@ -364,7 +364,8 @@ bool lqi_meta_check(const uint8_t bytes[LQI_META_SIZE], uint64_t size, lqi_meta_
         each(context, 0, lq_error_text());
         return true;
     }
-    if (lqi_stamp_find(bytes, LQI_META_SIZE, &stamp, NULL, LQI_META_NAME, &copy, &bad_copy) == LQ_OK && bad_copy >= 0) {
+    (void)lqi_stamp_find(bytes, LQI_META_SIZE, &stamp, NULL, LQI_META_NAME, &copy, &bad_copy); /* as lqi_meta_decode() has, so that it is there */
+    if (bad_copy >= 0) {
         each(context, (uint64_t)bad_copy, "one of the two copies of the fixed part does not verify");
         damaged = true;
     }

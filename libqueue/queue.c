@@ -107,7 +107,7 @@ static void set_state(struct lqi_log *log, const struct lqi_found *found, const 
     struct lqi_log_state *state = log->state;
     struct lqi_span *span = &state->spans[1]; /* number 1 */
     struct lqi_tail *tail = &state->tails[0];
-    bool open = found->any_segment && found->usable;
+    bool open = found->usable;
     assert(state != NULL);
 
     span->first_id = open ? found->last.first_id : found->next_id;

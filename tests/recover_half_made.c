@@ -73,6 +73,46 @@ static void whichever_call_fails_other_options_will_do(void **state)
     HOLDS(failed >= 50 && opened >= 1);
 }
 
+/* ---- and then something else fails ------------------------------------------------- */
+
+static enum io_kind then;
+static uint64_t then_nth;
+
+/* The working memory cannot be mapped; from there on the plan is for what comes then. */
+static int no_map(const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_t mirrored, bool writable, void **map_out)
+{
+    (void)fd, (void)offset, (void)size, (void)mirrored, (void)writable, (void)map_out;
+    io_fault_plan((struct io_fault *)(uintptr_t)io->context, then, then_nth, false, EIO);
+    return ENOMEM;
+}
+
+static void what_fails_while_it_is_taken_away_is_not_what_is_told(void **state)
+{
+    unsigned stayed = 0, runs = 0;
+    for (int kind = 0; kind < IO_KINDS; kind++) {
+        bool hit = true;
+        for (then_nth = 1; hit; then_nth++) {
+            struct io_fault fault;
+            lq_queue *queue;
+            begin(state);
+            io_fault_init(&fault, &lqi_io_posix);
+            fault.io.map = no_map;
+            then = (enum io_kind)kind;
+            IS(LQ_ENOMEM, lqi_open_io(&fault.io, queue_path, &large, &queue));
+            TEXT_HAS("map", "shared");
+            hit = fault.hits > 0;
+            io_fault_release(&fault);
+            int err = lq_open(queue_path, &small, &queue);
+            if (!err) OK(lq_close(queue));
+            HOLDS(!err || (err == LQ_EMISMATCH && hit));
+            stayed += err != LQ_OK;
+            runs++;
+            if (err) use(&large);
+        }
+    }
+    HOLDS(runs > 20 && stayed > 5);
+}
+
 /* ---- somebody else is there ------------------------------------------------------ */
 
 /* At the call that fails, another handle has found the queue. */
@@ -153,6 +193,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(whichever_call_fails_other_options_will_do),
+        IN_DIRECTORY(what_fails_while_it_is_taken_away_is_not_what_is_told),
         IN_DIRECTORY(what_somebody_else_has_begun_to_use_stays),
         IN_DIRECTORY(who_waited_for_a_maker_that_failed_makes_the_queue_himself),
     };
