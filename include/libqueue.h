@@ -567,7 +567,8 @@ typedef struct lq_repair_result {
  *   records                  the segment is written anew: good records stay as they are, and a hole takes the place of
  *                            the bad ones. Readers and consumers pass over it without an error; consumers count its
  *                            messages as `dropped`
- *   header, index, trailer   the segment is written anew; if both copies of the header are gone, it is a missing one
+ *   header, index, trailer   the segment is written anew; if both copies of the header are gone, and the trailer with them, it is a
+ *                            missing one
  *   a missing segment        a segment that is one hole, and takes no room
  *   the end of the log       ends with a hole for all that may have been there: no id is given twice
  *   meta                     from its good copy. If there is none: a new one with this queue's uuid and the default

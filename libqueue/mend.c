@@ -20,7 +20,7 @@
 /* A file in log/ that has a segment's name. */
 struct piece {
     uint64_t id;
-    bool readable, sealed, index_damaged, damaged_copy, replaced;
+    bool readable, sealed, index_damaged, damaged_copy, head_lost, replaced;
     struct lqi_segment_head head;
     struct lqi_segment_end end;
     uint64_t file_size;
@@ -46,7 +46,7 @@ static int look_at(const struct lqi_log *log, uint64_t id, struct piece *piece)
     struct lqi_segment segment;
 
     *piece = (struct piece){.id = id};
-    int err = lqi_segment_open(&segment, log->io, log->log_dir, id, log->uuid, false);
+    int err = lqi_segment_open_any(&segment, log->io, log->log_dir, id, log->uuid);
     if (err == LQ_ECORRUPT) {
         char name[LQI_SEGMENT_NAME_SIZE];
         snprintf(piece->text, sizeof piece->text, "%s", lq_error_text());
@@ -60,6 +60,7 @@ static int look_at(const struct lqi_log *log, uint64_t id, struct piece *piece)
     piece->end = segment.end;
     piece->file_size = segment.file_size;
     piece->damaged_copy = segment.damaged_copy >= 0;
+    piece->head_lost = segment.head_lost;
     if (segment.sealed) err = lqi_segment_find_id(&segment, id, &entry, &piece->index_damaged);
     lqi_segment_close(&segment);
     return err;
@@ -71,8 +72,11 @@ static int look_at_all(struct plan *plan, const uint64_t *ids, size_t count)
     if (!plan->pieces) return lqi_fail(LQ_ENOMEM, "no memory to look at %zu segments", count);
     plan->count = count;
     for (size_t i = 0; i < count; i++) {
-        int err = look_at(plan->log, ids[i], &plan->pieces[i]);
+        struct piece *piece = &plan->pieces[i];
+        int err = look_at(plan->log, ids[i], piece);
         if (err) return err;
+        /* A trailer tells no time when there was no message: it was not made before the one before it. */
+        if (piece->head_lost && !piece->head.created_us && i) piece->head.created_us = plan->pieces[i - 1].head.created_us;
     }
     return LQ_OK;
 }
@@ -242,7 +246,8 @@ static int mend_segment(struct plan *plan, const struct piece *piece, const stru
     bool whole = !mending->patch_count && !piece->damaged_copy && !piece->index_damaged && !torn && (piece->sealed || !next);
     if (whole) return LQ_OK;
     if (!mending->text[0])
-        snprintf(mending->text, sizeof mending->text, "%s", piece->damaged_copy ? "one of the two copies of the header does not verify"
+        snprintf(mending->text, sizeof mending->text, "%s", piece->head_lost ? "neither copy of the header verifies, but the trailer does"
+                 : piece->damaged_copy ? "one of the two copies of the header does not verify"
                  : piece->index_damaged ? "the index does not verify"
                  : mending->sealed && !piece->sealed ? "the trailer is missing or does not verify" : "the bytes behind a record are not zero");
     return tell(plan);
@@ -477,7 +482,7 @@ static int write_all(const struct lqi_log *log, const struct lqi_file *file, con
     int err = LQ_OK;
 
     lqi_segment_head_encode(bytes, &mending->head);
-    if (mending->readable) err = lqi_segment_open(&from, log->io, log->log_dir, mending->head.first_id, log->uuid, false);
+    if (mending->readable) err = lqi_segment_open_any(&from, log->io, log->log_dir, mending->head.first_id, log->uuid);
     if (!err) err = lqi_file_write(file, 0, bytes, sizeof bytes);
     for (size_t i = 0; i <= mending->patch_count && !err; i++) {
         const struct lqi_patch *patch = i < mending->patch_count ? &mending->patches[i] : NULL;

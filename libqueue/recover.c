@@ -193,12 +193,13 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
                            struct lqi_found *found)
 {
     struct lqi_segment before;
-    uint64_t size, last_size = 0, sizes = 0, position = found->first_position;
+    uint64_t size, last_size = 0, sizes = 0, position = found->first_position, next_id = ids[count - 1];
 
     for (size_t index = count; index-- > 0;) {
-        int err = lqi_segment_open(&before, log->io, log->log_dir, ids[index], log->uuid, false);
+        int err = lqi_segment_open_any(&before, log->io, log->log_dir, ids[index], log->uuid);
         if (!err) {
             position = before.sealed ? before.end.end : before.head.position + before.file_size;
+            if (index + 1 == count) next_id = before.end.next_id; /* it has its trailer yet */
             lqi_segment_close(&before);
             break;
         }
@@ -209,7 +210,7 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
         sizes += size;
     }
     found->end = position;
-    found->next_id = ids[count - 1];
+    found->next_id = next_id;
     give_up_end(found, position + sizes, promise);
     /* No message takes less than its 8 bytes in a record's table. One more: the next segment needs a name of its own. */
     found->next_id = lqi_max64(found->next_id, ids[count - 1] + last_size / LQI_MESSAGE_ENTRY + 1);
@@ -264,7 +265,7 @@ static int find_first(const struct lqi_log *log, const struct lqi_trim *trim, co
     if (trim->sequence) return LQ_OK;
     found->first_id = ids[0];
     for (size_t i = 0; i < count; i++) {
-        int err = lqi_segment_open(&segment, log->io, log->log_dir, ids[i], log->uuid, false);
+        int err = lqi_segment_open_any(&segment, log->io, log->log_dir, ids[i], log->uuid);
         if (lqi_is_unreadable(err)) continue;
         if (err) return err;
         found->first_position = segment.head.position;

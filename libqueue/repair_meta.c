@@ -88,7 +88,7 @@ static int trim_of_segments(struct repair *repair)
     if (err) return err;
     if (count) repair->trim.first_id = repair->trim.next_id = ids[0];
     for (size_t i = 0; i < count; i++) {
-        err = lqi_segment_open(&segment, repair->io, repair->log.log_dir, ids[i], repair->meta.uuid, false);
+        err = lqi_segment_open_any(&segment, repair->io, repair->log.log_dir, ids[i], repair->meta.uuid);
         if (!err) {
             repair->trim.position = segment.head.position - lqi_min64(before, segment.head.position);
             lqi_segment_close(&segment);

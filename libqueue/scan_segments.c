@@ -29,7 +29,7 @@ int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t next)
 static int use_segment(struct lqi_scan *scan, uint64_t first_id)
 {
     lqi_scan_close_segment(scan);
-    int err = lqi_segment_open(&scan->segment, scan->log->io, scan->log->log_dir, first_id, scan->log->uuid, false);
+    int err = lqi_segment_open_any(&scan->segment, scan->log->io, scan->log->log_dir, first_id, scan->log->uuid);
     if (err) return err;
     scan->segment_open = true;
     scan->segment_end = scan->segment.sealed ? scan->segment.end.end : UINT64_MAX;
@@ -44,7 +44,7 @@ static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, s
     uint64_t to = lqi_min64(limit, scan->files_end), id = 0;
 
     for (index++; index < count && !id; index++) {
-        int err = lqi_segment_open(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid, false);
+        int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid);
         if (err == LQ_ENOTFOUND) return err;
         if (err) continue;
         to = next.head.position;
@@ -68,7 +68,7 @@ static void end_by_next(struct lqi_scan *scan, const uint64_t *ids, size_t count
     struct lqi_segment next;
 
     if (scan->segment.sealed || index + 1 >= count) return;
-    if (lqi_segment_open(&next, scan->log->io, scan->log->log_dir, ids[index + 1], scan->log->uuid, false)) return;
+    if (lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index + 1], scan->log->uuid)) return;
     if (next.head.position >= scan->segment.head.position) scan->segment_end = next.head.position;
     lqi_segment_close(&next);
 }
@@ -133,7 +133,7 @@ static bool begins_too_late(const struct lqi_scan *scan, const uint64_t *ids, si
 
     if (begin > limit) return true;
     for (index++; index < count; index++) {
-        if (lqi_segment_open(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid, false)) continue;
+        if (lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid)) continue;
         lqi_segment_close(&next);
         return next.head.position < begin;
     }

@@ -125,13 +125,13 @@ static bool end_fits(const struct lqi_segment_end *end, const struct lqi_segment
     return end->end % 8 == 0 && end->end - head->position == room - index_size;
 }
 
-bool lqi_segment_end_decode(const uint8_t bytes[LQI_SEGMENT_TRAILER], uint64_t file_size,
-                            const struct lqi_segment_head *head, struct lqi_segment_end *end_out)
+/* A trailer, of whatever segment. */
+static bool end_read(const uint8_t bytes[LQI_SEGMENT_TRAILER], struct lqi_segment_end *end_out)
 {
     if (memcmp(bytes, end_magic, sizeof end_magic) != 0) return false;
     if (lqi_get64(bytes + 120) != lqi_checksum(bytes, 120)) return false;
 
-    struct lqi_segment_end end = {
+    *end_out = (struct lqi_segment_end){
         .index_count = lqi_get32(bytes + 8),
         .end = lqi_get64(bytes + 16),
         .next_id = lqi_get64(bytes + 24),
@@ -140,6 +140,15 @@ bool lqi_segment_end_decode(const uint8_t bytes[LQI_SEGMENT_TRAILER], uint64_t f
         .salt = lqi_get64(bytes + 48),
         .index_check = lqi_get64(bytes + 56),
     };
+    return true;
+}
+
+bool lqi_segment_end_decode(const uint8_t bytes[LQI_SEGMENT_TRAILER], uint64_t file_size,
+                            const struct lqi_segment_head *head, struct lqi_segment_end *end_out)
+{
+    struct lqi_segment_end end;
+
+    if (!end_read(bytes, &end)) return false;
     if (end.salt != head->salt || end.next_id < head->first_id || end.next_id >= LQI_ID_END) return false;
     if (!end_fits(&end, head, file_size)) return false;
     *end_out = end;
@@ -228,6 +237,61 @@ int lqi_segment_open(struct lqi_segment *segment, const struct lqi_io *io, int l
 done:
     if (err) lqi_segment_close(segment);
     return err;
+}
+
+/* What the trailer tells of the header. Records fill the file between the header and the index, so that they begin where
+ * the end is, less their bytes. */
+static bool head_of_end(const uint8_t bytes[LQI_SEGMENT_TRAILER], uint64_t file_size, uint64_t first_id, const uint8_t uuid[16],
+                        struct lqi_segment_head *head)
+{
+    struct lqi_segment_end end;
+
+    if (!end_read(bytes, &end)) return false;
+    uint64_t others = LQI_SEGMENT_HEADER + (uint64_t)end.index_count * LQI_INDEX_ENTRY + LQI_SEGMENT_TRAILER;
+    if (others > file_size || file_size - others > end.end) return false;
+    *head = (struct lqi_segment_head){.first_id = first_id, .position = end.end - (file_size - others), .salt = end.salt,
+                                      .created_us = end.first_time_us};
+    head->durable = head->position; /* it was, before this segment was sealed */
+    memcpy(head->uuid, uuid, sizeof head->uuid);
+    return head->position <= LQI_POSITION_END;
+}
+
+/* For a file that opened as damaged. LQ_ECORRUPT: there is nothing to go by. */
+static int open_by_end(struct lqi_segment *segment, const struct lqi_io *io, int log_dir, uint64_t first_id, const uint8_t uuid[16])
+{
+    uint8_t head[LQI_SEGMENT_HEADER], end[LQI_SEGMENT_TRAILER];
+    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+    const uint8_t *copy;
+    size_t got = 0, end_got = 0;
+
+    *segment = (struct lqi_segment){.file = LQI_FILE_NONE, .damaged_copy = 0, .head_lost = true, .sealed = true};
+    lqi_segment_name(name, first_id);
+    snprintf(shown, sizeof shown, "log/%s", name);
+    int err = lqi_file_open(&segment->file, io, log_dir, name, shown, LQI_OPEN_READ, 0);
+    if (err == LQ_ENOTQUEUE) return LQ_ECORRUPT;
+    if (!err) err = lqi_file_size(&segment->file, &segment->file_size);
+    if (!err) err = lqi_file_read(&segment->file, 0, head, sizeof head, &got);
+    if (!err && segment->file_size < sizeof head + sizeof end) err = LQ_ECORRUPT;
+    if (!err) err = lqi_file_read(&segment->file, segment->file_size - sizeof end, end, sizeof end, &end_got);
+    /* With any uuid: a header that verifies knows better, whatever it says. */
+    if (!err && lqi_stamp_find(head, got, &stamp, NULL, shown, &copy, NULL) != LQ_ECORRUPT) err = LQ_ECORRUPT;
+    if (!err && (end_got < sizeof end || !head_of_end(end, segment->file_size, first_id, uuid, &segment->head) ||
+                 !lqi_segment_end_decode(end, segment->file_size, &segment->head, &segment->end)))
+        err = LQ_ECORRUPT;
+    if (err) lqi_segment_close(segment);
+    return err;
+}
+
+int lqi_segment_open_any(struct lqi_segment *segment, const struct lqi_io *io, int log_dir, uint64_t first_id,
+                         const uint8_t uuid[16])
+{
+    char text[LQI_TEXT_MAX];
+
+    int err = lqi_segment_open(segment, io, log_dir, first_id, uuid, false);
+    if (err != LQ_ECORRUPT) return err;
+    snprintf(text, sizeof text, "%s", lq_error_text());
+    err = open_by_end(segment, io, log_dir, first_id, uuid);
+    return err == LQ_ECORRUPT ? lqi_fail(err, "%s", text) : err;
 }
 
 void lqi_segment_close(struct lqi_segment *segment)

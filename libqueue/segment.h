@@ -93,6 +93,7 @@ struct lqi_segment {
     uint64_t trailer_at;        /* where it is, or something that reminds of it; else where the file ends */
     bool end_damaged;           /* longer than its header, not all zero at its end, yet no trailer */
     int64_t damaged_copy;       /* offset of a header copy that does not verify, or -1 */
+    bool head_lost;             /* neither does: `head` is what the trailer tells */
     uint64_t file_size;
 };
 
@@ -100,6 +101,10 @@ struct lqi_segment {
  * LQ_ENOTFOUND LQ_ECORRUPT LQ_EVERSION...; *segment holds nothing then. The first_id in the header must be the name's. */
 int lqi_segment_open(struct lqi_segment *segment, const struct lqi_io *io, int log_dir, uint64_t first_id,
                      const uint8_t uuid[16], bool writable);
+/* The same, to read: also where neither copy of the header verifies, but the trailer does, which has the salt, and of which follows
+ * where the records are. Not where a header verifies that is of another queue or segment, or newer. */
+int lqi_segment_open_any(struct lqi_segment *segment, const struct lqi_io *io, int log_dir, uint64_t first_id,
+                         const uint8_t uuid[16]);
 void lqi_segment_close(struct lqi_segment *segment); /* fine when nothing is open */
 
 /* The newest index entry with first_id <= id (or time_us < time_us: a record before one of the very time

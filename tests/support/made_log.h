@@ -142,8 +142,10 @@ static inline void damage(const struct made *made, uint64_t position)
     put_bytes(made, offset_of(made, position) + 8, "damage", 6);
 }
 
+/* And the trailer, if there is one, which would tell the same. */
 static inline void break_header(const struct made *made)
 {
+    put_bytes(made, size_of(made) - 8, "broken", 6);
     put_bytes(made, 60, "broken", 6);
     put_bytes(made, 188, "broken", 6);
 }
