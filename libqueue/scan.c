@@ -127,13 +127,19 @@ static bool is_written(const struct lqi_scan *scan)
     return !state || scan->position < atomic_load_explicit(&state->written, memory_order_acquire);
 }
 
+static bool may_ask_ring(const struct lqi_scan *scan)
+{
+    const struct lqi_log_state *state = scan->log->state;
+    return !scan->avoid_ring && !(scan->files_first && state && scan->position < atomic_load_explicit(&state->synced, memory_order_acquire));
+}
+
 /* Where the bytes at `position` can be read, and up to where. LQ_TIMEOUT: nowhere, just now. */
 static int locate(struct lqi_scan *scan, uint64_t limit, bool *ring_out, uint64_t *end_out)
 {
     uint64_t salt, end;
 
     for (unsigned tries = 0;; tries++) {
-        if (!scan->avoid_ring && lqi_log_in_ring(scan->log, scan->position, &salt, &end)) {
+        if (may_ask_ring(scan) && lqi_log_in_ring(scan->log, scan->position, &salt, &end)) {
             if (salt != scan->salt) lqi_scan_forget_buffer(scan);
             scan->salt = salt;
             *ring_out = true;

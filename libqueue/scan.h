@@ -28,6 +28,7 @@ struct lqi_scan {
     struct lqi_pool pool;
     size_t read_ahead;
     bool heads_only;          /* bodies are not looked at (payload stays NULL) */
+    bool files_first;         /* what is synced is read from the files, though the ring may have it too */
     bool with_marks;          /* marks are met too, as records without messages */
     bool to_the_end;          /* a bad place with nothing good behind it is the end of the log (recovery), not a hole to `limit` */
 

@@ -252,6 +252,7 @@ static int verify_records(struct verify *verify)
 
     lqi_scan_init(&scan, &verify->view.log, LQI_SCAN_BLOCK);
     scan.heads_only = verify->flags & LQ_VERIFY_QUICK;
+    scan.files_first = true; /* readers are given good bytes from the ring; but it is gone when the last process is */
     err = lqi_scan_seek_id(&scan, 1);
     start = scan.position;
     while (!err) {

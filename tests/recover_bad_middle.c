@@ -272,6 +272,40 @@ static void a_zeroed_block_costs_the_records_in_it(void **state)
     OK(lq_close(queue));
 }
 
+struct told {
+    uint64_t offset;
+    unsigned count;
+    bool in_file;
+};
+
+static void note_told(void *context, const lq_finding *finding)
+{
+    struct told *told = context;
+    told->count++;
+    told->offset = finding->offset;
+    told->in_file = strncmp(finding->file, "log/", 4) == 0;
+}
+
+/* The file is all there is when the last process has gone: better to know of it before. */
+static void verify_tells_of_a_file_although_all_who_read_get_good_bytes_from_the_ring(void **state)
+{
+    use(state, 0);
+    struct seen seen;
+    struct told told = {0};
+    lq_queue *queue = open_queue();
+    put_all(queue);
+    struct damage_place place = damage_find(queue_path, 5);
+    damage_fill(place.path, place.offset + LQI_RECORD_HEADER, 8, 1);
+    read_all(queue, &seen);
+    EQUAL(seen.count, LAST);
+    EQUAL(seen.damage, 0);
+    EQUAL(lq_verify(queue_path, 0, note_told, &told, NULL), LQ_ECORRUPT);
+    EQUAL(told.count, 1);
+    HOLDS(told.in_file);
+    EQUAL(told.offset, place.offset);
+    OK(lq_close(queue));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +314,7 @@ int main(void)
         IN_DIRECTORY(opening_and_consuming_a_damaged_queue_changes_none_of_its_bytes_and_undone_all_is_back),
         IN_DIRECTORY(a_message_that_comes_again_is_not_lost_to_damage_before_it),
         IN_DIRECTORY(a_zeroed_block_costs_the_records_in_it),
+        IN_DIRECTORY(verify_tells_of_a_file_although_all_who_read_get_good_bytes_from_the_ring),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

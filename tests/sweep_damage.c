@@ -66,7 +66,7 @@ static struct {
 
 /* ---- what may come of it ------------------------------------------------------ */
 
-/* What lq_verify() need not tell, because nobody ever believes it or needs it. When it does not tell, nothing may be lost. */
+/* What lq_verify() need not tell. When it does not tell, nothing may be lost. */
 static bool overlooked(const struct damaged *damaged)
 {
     const struct damage *damage = &damaged->damage;
@@ -76,16 +76,13 @@ static bool overlooked(const struct damaged *damaged)
     /* Working memory: after a clean close nothing in it counts, and after death only the records in its ring, which
      * the files have as well here. */
     if (damage_is_in_shared(damaged)) return true;
-    /* Blocks of words that no id of the window needs: a power loss may leave them in any state. One that is needed and reads as
-     * zeroes looks as if a power loss had kept it from the disk: its messages come again, and nobody can tell why. */
-    if (strcmp(file->dir, "consumers") == 0) {
-        uint64_t from = damage->kind == DAMAGE_FLIP ? damage->at / 8 : damage->at;
-        return damage->kind == DAMAGE_REMOVE || (from >= LQI_POSITION_BLOCKS_AT && damage->kind != DAMAGE_CUT) ||
-               damage_reads_as_unwritten(damaged, LQI_POSITION_ENTRIES_AT, LQI_POSITION_ENTRY);
-    }
-    if (strcmp(file->name, LQI_META_NAME) == 0) return damage_reads_as_unwritten(damaged, 1024, 512);
-    /* While it is in the ring, the files are not asked. */
-    return damage->specimen->killed && specimen_is_segment(file);
+    /* A consumer that was deleted leaves as little behind as one whose file was removed. */
+    if (strcmp(file->dir, "consumers") == 0 && damage->kind == DAMAGE_REMOVE) return true;
+    /* Entries and blocks that read as zeroes look as if a power loss had kept them from the disk: an older entry counts, and
+     * messages come again. Blocks that were zeroes are needed by no id of the window, and may be in any state for the same reason. */
+    if (strcmp(file->dir, "consumers") == 0) return damage_is_of_unwritten(damaged, LQI_POSITION_ENTRIES_AT, LQI_POSITION_BLOCKS_AT);
+    /* The room behind the last record, before the file is cut or sealed: the next records go over it. */
+    return damage->specimen->killed && damage_is_behind_records(damaged);
 }
 
 /* ---- looking --------------------------------------------------------------------- */
@@ -341,22 +338,49 @@ struct search {
     bool found;
 };
 
+/* Who opens what the dead have left writes their state into the files, over an entry that does not verify, and the ring's
+ * bytes where the log seems to end too early. */
+static bool is_written_over(const struct damaged *damaged)
+{
+    if (!damaged->damage.specimen->killed) return false;
+    if (strcmp(damaged->file->dir, "consumers") == 0) return damage_changed(damaged, LQI_POSITION_ENTRIES_AT, LQI_POSITION_BLOCKS_AT);
+    return damage_reaches_end(damaged);
+}
+
+/* All that the damage left. After a death others write there, too: then the bytes that were changed count, of what is before
+ * the last record. */
+static bool is_kept_in(const struct damaged *damaged, const uint8_t *bytes, size_t size)
+{
+    bool killed = damaged->damage.specimen->killed;
+    size_t end = killed ? lqi_min64(damaged->size, damage_end_at(damaged)) : damaged->size;
+
+    if (!bytes || size < end || (!killed && size != end)) return false;
+    for (size_t i = 0; i < end; i++)
+        if (bytes[i] != damaged->bytes[i] && !(killed && damaged->bytes[i] == damaged->file->bytes[i])) return false;
+    return true;
+}
+
 static int look_for(void *context, const char *name)
 {
     struct search *search = context;
     size_t size = 0;
     uint8_t *bytes = specimen_read(search->io, "aside", name, &size);
-    search->found = bytes && size == search->damaged->size && memcmp(bytes, search->damaged->bytes, size) == 0;
+    search->found = is_kept_in(search->damaged, bytes, size);
     free(bytes);
     return search->found;
 }
 
-static bool is_aside(const struct damaged *damaged, const struct lqi_io *io)
+/* In its place, or aside. */
+static bool is_kept(const struct damaged *damaged, const struct lqi_io *io)
 {
     struct search search = {io, damaged, false};
+    size_t size = 0;
+    uint8_t *bytes = specimen_read(io, damaged->file->dir, damaged->file->name, &size);
     int dir = specimen_dir(io, "aside");
-    if (dir >= 0) specimen_must(io->dir_list(io, dir, look_for, &search) == 0, "list");
+    search.found = is_kept_in(damaged, bytes, size);
+    if (dir >= 0 && !search.found) specimen_must(io->dir_list(io, dir, look_for, &search) == 0, "list");
     io->close(io, dir);
+    free(bytes);
     return search.found;
 }
 
@@ -372,9 +396,8 @@ static bool check_repair(const struct damaged *damaged, const struct lqi_io *io,
 
     SO(lqi_repair_io(io, "q", 0, NULL, NULL, &result) == LQ_OK);
     SO(lqi_verify_io(io, "q", 0, NULL, NULL, NULL) == LQ_OK);
-    SO(!told || result.steps || killed);
-    if (damaged->bytes && !file_is(io, damaged->file, damaged->bytes, damaged->size) && !damage_is_in_shared(damaged))
-        SO(is_aside(damaged, io) || (!told && overlooked(damaged)) || killed);
+    SO(!told || result.steps || killed); /* opening may have put the ring's bytes where the file had ended too early */
+    if (damaged->bytes && !damage_is_in_shared(damaged)) SO(is_kept(damaged, io) || (!told && overlooked(damaged)) || is_written_over(damaged));
     if (!read_machine(io, &look, damaged, &seen)) return false;
     SO(seen.holes == 0 && id_set_covers(&seen.alive, &least));
     /* With the options that it has now: those of a meta that was made anew are the defaults. */

@@ -149,18 +149,53 @@ bool damage_is_at(const struct damaged *damaged, uint64_t offset)
     return damage_changed(damaged, part.from, part.to);
 }
 
-bool damage_is_at_end(const struct damaged *damaged)
+static const struct specimen_extent *last_record(const struct damaged *damaged)
 {
     const struct specimen *specimen = damaged->damage.specimen;
     const struct specimen_extent *last = &specimen->extents[specimen->extent_count - 1];
-    return damaged->damage.file == last->file && damaged->damage.at / 8 >= last->offset;
+    return damaged->damage.file == last->file ? last : NULL;
 }
 
-bool damage_reads_as_unwritten(const struct damaged *damaged, size_t from, size_t unit)
+size_t damage_end_at(const struct damaged *damaged)
 {
-    static const uint8_t zeroes[512];
+    const struct specimen_extent *last = last_record(damaged);
+    return last ? last->offset : SIZE_MAX;
+}
+
+bool damage_is_at_end(const struct damaged *damaged)
+{
+    const struct specimen_extent *last = last_record(damaged);
+    return last && !damage_changed(damaged, 0, last->offset);
+}
+
+bool damage_reaches_end(const struct damaged *damaged)
+{
+    const struct specimen_extent *last = last_record(damaged);
+    return last && damage_changed(damaged, last->offset, last->end);
+}
+
+bool damage_is_behind_records(const struct damaged *damaged)
+{
+    const struct specimen_extent *last = last_record(damaged);
+    return last && !damage_changed(damaged, 0, last->end);
+}
+
+static bool are_zeroes(const uint8_t *bytes, struct specimen_part part)
+{
+    for (size_t i = part.from; i < part.to; i++)
+        if (bytes[i]) return false;
+    return true;
+}
+
+bool damage_is_of_unwritten(const struct damaged *damaged, size_t from, size_t needless)
+{
+    struct specimen_part part;
+
     if (!damaged->bytes || damaged->size != damaged->file->size || damage_changed(damaged, 0, from)) return false;
-    for (size_t at = from; at + unit <= damaged->size; at += unit)
-        if (damage_changed(damaged, at, at + unit) && memcmp(damaged->bytes + at, zeroes, unit) != 0) return false;
+    for (size_t at = from; at < damaged->size; at = part.to) {
+        part = specimen_part(damaged->damage.specimen, damaged->damage.file, at);
+        if (damage_changed(damaged, part.from, part.to) && !are_zeroes(damaged->bytes, part) &&
+            !(at >= needless && are_zeroes(damaged->file->bytes, part))) return false;
+    }
     return true;
 }

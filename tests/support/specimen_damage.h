@@ -56,10 +56,14 @@ bool damage_changed(const struct damaged *damaged, size_t from, size_t to);
 /* The byte lies within a part (see specimen_part()) of which something has changed, or the file begins or ends there, where it
  * did not. */
 bool damage_is_at(const struct damaged *damaged, uint64_t offset);
-/* Within or behind the last record of all. */
+/* Where the last record of all begins; SIZE_MAX in another file than that. */
+size_t damage_end_at(const struct damaged *damaged);
+/* All that has changed is within the last record, or behind it. */
 bool damage_is_at_end(const struct damaged *damaged);
-/* Nothing was changed but entries and slots of this size, from `from` on, that are nothing but zeroes now: as if they had
- * never been written. */
-bool damage_reads_as_unwritten(const struct damaged *damaged, size_t from, size_t unit);
+bool damage_reaches_end(const struct damaged *damaged); /* something within it has changed */
+bool damage_is_behind_records(const struct damaged *damaged);
+/* Nothing was changed but parts, from `from` on, that are nothing but zeroes now, or, from `needless` on, that have been:
+ * as if they had never been written. */
+bool damage_is_of_unwritten(const struct damaged *damaged, size_t from, size_t needless);
 
 #endif
