@@ -24,6 +24,7 @@
 #define OPEN_PATIENCE_US 10000000
 #define DYING_PATIENCE_US 1000000
 #define STEP_LOCK_MS 10
+#define STEP_RETRY_US 10000
 
 /* ---- small things ------------------------------------------------------- */
 
@@ -308,7 +309,7 @@ static int64_t sync_step(void *context)
 
     int err = lqi_commit_all(&queue->log); /* a failure poisons, and PUT says so */
     lqi_lock_limit(limit);
-    return err == LQ_EBUSY ? lqi_now_us() + STEP_LOCK_MS * 1000 : start + (int64_t)queue->log.options.sync_interval_ms * 1000;
+    return err == LQ_EBUSY ? lqi_now_us() + STEP_RETRY_US : start + (int64_t)queue->log.options.sync_interval_ms * 1000;
 }
 
 static int start_interval(lq_queue *queue)
