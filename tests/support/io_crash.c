@@ -31,6 +31,7 @@ int machine_leave(struct io_crash *machine, enum io_kind kind, int error, bool c
     io_crash_hook *hook = machine->hook;
     void *context = machine->hook_context;
     machine->watched = hook != NULL;
+    machine->outages = 0;
     pthread_mutex_unlock(&io_crash_all);
     if (hook == NULL) return error;
     hook(context, machine, kind, changed && !error);
@@ -157,6 +158,7 @@ bool io_crash_idle(const struct io_crash *machine)
 
 struct io_crash *machine_after(const struct io_crash *old)
 {
+    ((struct io_crash *)(uintptr_t)old)->outages++;
     struct io_crash *machine = machine_new();
     machine->inode_count = old->inode_count;
     machine->inodes = must(calloc(old->inode_count, sizeof *machine->inodes));

@@ -136,14 +136,20 @@ static struct content memory_content(const struct memory *memory, uint64_t size)
     return content;
 }
 
-struct content inode_content(const struct io_crash *machine, struct inode *inode)
+const struct content *inode_seen(const struct io_crash *machine, struct inode *inode)
 {
-    if (inode->memory == NULL) return content_copy(&inode->now);
-    if (!machine->watched) return memory_content(inode->memory, inode->now.size);
+    if (inode->memory == NULL) return &inode->now;
+    if (!machine->watched || machine->outages < 2) return NULL;
     if (!inode->is_seen) inode->seen = memory_content(inode->memory, inode->now.size);
     inode->is_seen = true;
     ((struct io_crash *)(uintptr_t)machine)->any_seen = true; /* which is nothing that anybody can tell */
-    return content_copy(&inode->seen);
+    return &inode->seen;
+}
+
+struct content inode_content(const struct io_crash *machine, struct inode *inode)
+{
+    const struct content *seen = inode_seen(machine, inode);
+    return seen ? content_copy(seen) : memory_content(inode->memory, inode->now.size);
 }
 
 void inode_forget_seen(struct inode *inode)

@@ -14,7 +14,7 @@
  * costs little more than copying pointers.
  *
  * Stores into a mapped file are not seen: what may survive of it is found by comparing pages. As long as a hook runs there
- * are none, and it may ask for many machines: the first time makes pages of the memory, which all of them share. */
+ * are none, and it may ask for many machines: from the second one on they share pages that were made of the memory. */
 #ifndef SUPPORT_IO_CRASH_MACHINE_H
 #define SUPPORT_IO_CRASH_MACHINE_H
 
@@ -100,6 +100,7 @@ struct io_crash {
     void *hook_context;
     bool watched;  /* the hook runs: until it has returned, nothing stores into what is mapped */
     bool any_seen; /* some inode is_seen */
+    uint32_t outages; /* that the hook has asked for */
     uint64_t moment, calls, random, boot;
     int64_t clock_us;
 };
@@ -128,8 +129,9 @@ void entries_apply(struct entries *entries, const struct change *change);
 uint32_t inode_make(struct io_crash *machine, bool directory); /* its number */
 void inode_free(struct inode *inode);
 
-/* What programs see, as pages. `machine` is the inode's own. */
+/* What programs see, as pages. `machine` is the inode's own. inode_seen: the same, if hooks can share it; else NULL. */
 struct content inode_content(const struct io_crash *machine, struct inode *inode);
+const struct content *inode_seen(const struct io_crash *machine, struct inode *inode);
 void inode_forget_seen(struct inode *inode);
 
 /* ---- calls ------------------------------------------------------------- */

@@ -112,17 +112,21 @@ static struct content crash_file(const struct outage *outage, uint32_t number, c
 /* A file that was mapped: each page is there or not. */
 static struct content crash_mapped(const struct outage *outage, uint32_t number, struct inode *from)
 {
-    struct content content = content_copy(&from->durable), now = inode_content(outage->old, from);
-    size_t count = content_count(&now) > content_count(&content) ? content_count(&now) : content_count(&content);
+    const struct content *seen = inode_seen(outage->old, from); /* or NULL: page by page from memory, and only what is wanted */
+    struct content content = content_copy(&from->durable);
     uint64_t moment = outage->old->moment, size = content.size;
+    size_t in_now = (size_t)((from->now.size + PAGE - 1) / PAGE);
+    size_t count = in_now > content_count(&content) ? in_now : content_count(&content);
 
     for (size_t i = 0; i < count; i++) {
-        if (content_same_page(&now, &content, i)) continue;
-        if (keeps(outage, IO_CRASH_PAGE, moment, number, i * PAGE, PAGE)) content_share(&content, i, &now);
+        const uint8_t *is = seen ? content_page(seen, i) : i < in_now ? from->memory->base + i * PAGE : page_zeros;
+        const uint8_t *was = content_page(&content, i);
+        if (is == was || memcmp(is, was, PAGE) == 0 || !keeps(outage, IO_CRASH_PAGE, moment, number, i * PAGE, PAGE)) continue;
+        if (seen) content_share(&content, i, seen);
+        else content_set(&content, i, is);
     }
-    if (now.size != size && keeps(outage, IO_CRASH_MAPPED_SIZE, moment, number, now.size, 0)) size = now.size;
+    if (from->now.size != size && keeps(outage, IO_CRASH_MAPPED_SIZE, moment, number, from->now.size, 0)) size = from->now.size;
     content_resize(&content, size);
-    content_drop(&now);
     return content;
 }
 

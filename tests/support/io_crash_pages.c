@@ -101,12 +101,6 @@ void content_share(struct content *content, size_t index, const struct content *
     *place = page;
 }
 
-bool content_same_page(const struct content *a, const struct content *b, size_t index)
-{
-    const uint8_t *one = content_page(a, index), *other = content_page(b, index);
-    return one == other || memcmp(one, other, PAGE) == 0;
-}
-
 void content_put(struct content *content, uint64_t offset, const uint8_t *bytes, uint64_t size)
 {
     while (size > 0) {

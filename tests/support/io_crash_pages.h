@@ -56,7 +56,6 @@ uint8_t *content_own(struct content *content, size_t index);
 /* A whole page: these bytes; or the other one's. */
 void content_set(struct content *content, size_t index, const uint8_t bytes[PAGE]);
 void content_share(struct content *content, size_t index, const struct content *from);
-bool content_same_page(const struct content *a, const struct content *b, size_t index);
 
 /* `bytes` NULL: zeros. Leaves the size alone. */
 void content_put(struct content *content, uint64_t offset, const uint8_t *bytes, uint64_t size);
