@@ -20,6 +20,7 @@ CLI_SRC     := $(wildcard cli/*.c)
 COVER_SRC   := tests/support/cover.c
 SUPPORT_SRC := $(filter-out $(COVER_SRC),$(wildcard tests/support/*.c))
 TEST_SRC    := $(wildcard $(patsubst %,tests/%_*.c,unit api recover sweep stress))
+FAULTY_TESTS := tests/sweep_fault.c tests/sweep_repair.c
 EXAMPLE_SRC := $(wildcard tests/examples/*.c)
 SCRIPTS     := $(wildcard tests/*.t)
 DISK_TESTS  := $(patsubst %,tests/disks/%.c,full_disk read_only power_cut crash_images)
@@ -105,7 +106,7 @@ $(SHARED): $(call OBJECTS,$(LIB_SRC)) libqueue/libqueue.map
 $(LQ): $(call OBJECTS,$(CLI_SRC)) $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ $(LIBS)
 
-$(call PROGRAMS,$(filter-out tests/sweep_fault.c,$(TEST_SRC))): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(SUPPORT_SRC)) $(STATIC)
+$(call PROGRAMS,$(filter-out $(FAULTY_TESTS),$(TEST_SRC))): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(SUPPORT_SRC)) $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ -lcmocka $(LIBS)
 
 $(call PROGRAMS,$(DISK_TESTS)): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(filter-out $(DISK_TESTS),$(DISK_SRC)) $(SUPPORT_SRC)) $(STATIC)
@@ -119,7 +120,7 @@ FAULTY := malloc calloc realloc deflateInit2_ inflateInit_ pthread_create eventf
 $(BUILD)/libqueue_fault.a: $(STATIC) Makefile
 	$(call SHOW,COPY) objcopy $(foreach f,$(FAULTY),--redefine-sym $(f)=fault_$(f)) $< $@
 
-$(BUILD)/tests/sweep_fault: $(BUILD)/tests/sweep_fault.o $(call OBJECTS,$(SUPPORT_SRC)) $(BUILD)/libqueue_fault.a
+$(call PROGRAMS,$(FAULTY_TESTS)): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(SUPPORT_SRC)) $(BUILD)/libqueue_fault.a
 	$(call SHOW,LINK) $(LINK) -o $@ $^ -lcmocka $(LIBS)
 
 $(call PROGRAMS,$(EXAMPLE_SRC)): $(BUILD)/%: $(BUILD)/%.o $(STATIC)
