@@ -45,12 +45,11 @@ static bool find_leftover(struct lqi_shared_map *old, const struct lqi_found *fo
         left->spans[0] = &state->spans[oldest_written & 1];
     }
     uint64_t end = lqi_max64(tail.end, atomic_load(&state->ring.appended));
-    uint64_t oldest = lqi_max64(end > left->ring.size ? end - left->ring.size : 0, lqi_max64(tail.direct, atomic_load(&state->ring.ring_from)));
+    uint64_t oldest = lqi_max64(lqi_max64(end, left->ring.size) - left->ring.size, lqi_max64(tail.direct, atomic_load(&state->ring.ring_from)));
     uint64_t position = lqi_round_up(lqi_max64(found->given_up ? found->good_end : found->end, oldest), 8);
     left->next_id = found->given_up ? found->good_id : found->next_id;
-    if (end >= LQI_ID_END || position >= end) return false;
 
-    while (position + LQI_RECORD_HEADER <= end) {
+    while (end < LQI_ID_END && position + LQI_RECORD_HEADER <= end) {
         const struct lqi_span *span = span_at(left, position);
         if (span && lqi_record_decode(lqi_ring_at(&left->ring, position), position, span->salt, &record) &&
             record.first_id >= left->next_id && lqi_record_span(record.size) <= end - position) {
@@ -164,12 +163,12 @@ int lqi_recover_ring(struct lqi_log *log, const struct lqi_trim *trim, const str
     struct leftover left;
     if (!find_leftover(old, found, &left)) return LQ_OK;
     /* It is about to be durable: what is bad before it is no torn tail. */
-    struct lqi_promise kept = {lqi_max64(promise->position, left.to), lqi_max64(promise->next_id, left.next_id), 0};
+    struct lqi_promise kept = {.position = lqi_max64(promise->position, left.to), .next_id = lqi_max64(promise->next_id, left.next_id)};
 
     uint64_t border = left.spans[1] ? left.spans[1]->position : UINT64_MAX;
     int err = write_leftover(log, old, &left, left.spans[0], left.from, lqi_min64(left.to, border));
     if (!err && left.to > border) {
-        struct lqi_promise before = {lqi_max64(promise->position, lqi_min64(left.to, border)), promise->next_id, 0};
+        struct lqi_promise before = {.position = lqi_max64(promise->position, border), .next_id = promise->next_id};
         err = lqi_find_end(log, trim, &before, found);
         if (!err && found->usable && found->last.salt == left.spans[0]->salt) err = seal_found(log, old, found);
         if (!err) err = write_leftover(log, old, &left, left.spans[1], lqi_max64(left.from, border), left.to);

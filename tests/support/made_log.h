@@ -85,19 +85,18 @@ static inline struct made make_segment(uint64_t first_id, uint64_t position, uin
     return made;
 }
 
-/* Adds a record of `size` bytes, all zero (a hole in the file, so that large ones are no matter); returns its position. */
-static inline uint64_t add_record(struct made *made, enum lqi_record_kind kind, uint32_t size, uint64_t durable, int64_t time_us)
+/* The header of a record of `size` bytes, all zero, behind what has been added; it counts as added, and is nowhere yet. Returns its position. */
+static inline uint64_t note_record(struct made *made, enum lqi_record_kind kind, uint32_t size, uint64_t durable, int64_t time_us,
+                                   uint8_t header[LQI_RECORD_HEADER])
 {
-    uint8_t header[LQI_RECORD_HEADER], *body = calloc(1, size + 1);
+    uint8_t *body = calloc(1, size + 1);
     struct lqi_found *found = &made->found;
     struct lqi_record record = {.position = found->end, .durable = durable, .first_id = found->next_id, .time_us = time_us, .size = size,
                                 .payload_check = lqi_checksum(body, size), .count = kind == LQI_RECORD_MESSAGES, .kind = kind};
     free(body);
     if (kind == LQI_RECORD_MESSAGES) record.flags = LQI_RECORD_LONE;
     lqi_record_encode(header, &record, made->head.salt);
-    put_bytes(made, offset_of(made, record.position), header, sizeof header);
     found->end += lqi_record_span(size);
-    if (size_of(made) < offset_of(made, found->end)) HOLDS(ftruncate(made->fd, (off_t)offset_of(made, found->end)) == 0);
 
     found->time_us = time_us > found->time_us ? time_us : found->time_us;
     found->mark = kind == LQI_RECORD_MARK ? found->end : 0;
@@ -109,6 +108,16 @@ static inline uint64_t add_record(struct made *made, enum lqi_record_kind kind, 
     }
     found->next_id++;
     return record.position;
+}
+
+/* Adds it to the file, the zeroes as a hole there, so that large ones are no matter. */
+static inline uint64_t add_record(struct made *made, enum lqi_record_kind kind, uint32_t size, uint64_t durable, int64_t time_us)
+{
+    uint8_t header[LQI_RECORD_HEADER];
+    uint64_t position = note_record(made, kind, size, durable, time_us, header), end = offset_of(made, made->found.end);
+    put_bytes(made, offset_of(made, position), header, sizeof header);
+    if (size_of(made) < end) HOLDS(ftruncate(made->fd, (off_t)end) == 0);
+    return position;
 }
 
 static inline uint64_t add(struct made *made)
