@@ -136,7 +136,7 @@ static void look(uint8_t *bytes, size_t size, uint64_t step)
     }
     struct lqi_position_entry *newest = &position.newest;
     CHECK(newest->sequence >= 1 && newest->floor <= newest->delivered && newest->delivered - newest->floor <= position.window);
-    CHECK(position.damaged_entries < LQI_POSITION_ENTRIES);
+    CHECK(position.damaged_entries != UINT64_MAX);
     struct words words = {.entry = newest};
     struct lqi_position_sides sides = {calloc(position.block_count, sizeof *sides.side), 0};
     CHECK(sides.side != NULL);

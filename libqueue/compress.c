@@ -72,7 +72,6 @@ static const char *complaint(int result, const z_stream *stream)
     case Z_STREAM_END:
         if (stream->avail_out) return "unpacks to less than it says";
         return stream->avail_in ? "has bytes behind its end" : NULL;
-    case Z_OK:
     case Z_BUF_ERROR:
         return stream->avail_out ? "ends too early" : "unpacks to more than it says";
     case Z_NEED_DICT:

@@ -338,7 +338,7 @@ static void put_word(void *context, uint64_t id, uint32_t word)
     struct words *words = context;
     struct lqi_slot *slot = lqi_slot_of(words->consumer, words->region, id);
 
-    if (id <= lqi_floor(words->consumer) || id > lqi_delivered(words->consumer)) return; /* clamped away */
+    if (id <= lqi_floor(words->consumer)) return; /* retention has overtaken it */
     slot->state = word & LQI_WORD_SETTLED ? LQI_SLOT_SETTLED : LQI_SLOT_READY;
     slot->attempts = lqi_min64(word & LQI_WORD_ATTEMPTS, LQI_ATTEMPTS_MAX);
 }

@@ -152,7 +152,7 @@ int lqi_position_entries_decode(const uint8_t *bytes, struct lqi_position *posit
         const uint8_t *at = bytes + slot * LQI_POSITION_ENTRY;
         if (lqi_all_zero(at, LQI_POSITION_ENTRY)) continue;
         if (!lqi_position_entry_decode(at, slot, position, &entry)) {
-            position->damaged_entries++;
+            position->damaged_entries |= (uint64_t)1 << slot;
             continue;
         }
         position->incarnations[slot] = entry.incarnation;
@@ -192,19 +192,26 @@ int lqi_position_create(const struct lqi_io *io, int consumers_dir, const char *
     });
 }
 
+int lqi_position_read_head(const struct lqi_file *file, uint8_t bytes[LQI_POSITION_BLOCKS_AT])
+{
+    size_t got;
+    int err = lqi_file_read(file, 0, bytes, LQI_POSITION_BLOCKS_AT, &got);
+    if (err || got == LQI_POSITION_BLOCKS_AT) return err;
+    return lqi_fail(LQ_ECORRUPT, "%s at byte %zu: the file ends, before its window", file->name, got);
+}
+
 static int read_fixed(struct lqi_position *position)
 {
     uint8_t bytes[LQI_POSITION_BLOCKS_AT];
     uint64_t file_size;
-    size_t got;
 
-    int err = lqi_file_read(&position->file, 0, bytes, sizeof bytes, &got);
+    int err = lqi_position_read_head(&position->file, bytes);
     if (err) return err;
-    err = lqi_position_fixed_decode(bytes, got, position);
+    err = lqi_position_fixed_decode(bytes, sizeof bytes, position);
     if (err) return err;
     err = lqi_file_size(&position->file, &file_size);
     if (err) return err;
-    if (got < sizeof bytes || file_size < lqi_position_file_size(position->window))
+    if (file_size < lqi_position_file_size(position->window))
         return lqi_fail(LQ_ECORRUPT, "%s at byte %" PRIu64 ": the file ends, it should have %" PRIu64 " bytes",
                         position->file.name, file_size, lqi_position_file_size(position->window));
     return lqi_position_entries_decode(bytes + LQI_POSITION_ENTRIES_AT, position);
@@ -224,8 +231,8 @@ int lqi_position_open(struct lqi_position *position, const struct lqi_io *io, in
     file_name(name, consumer);
     shown_name(shown, consumer);
 
-    if (consumers_dir < 0) err = lqi_fail(LQ_ENOTFOUND, "%s is missing, with its directory", shown);
-    if (!err) err = lqi_file_open(&position->file, io, consumers_dir, name, shown, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
+    if (consumers_dir < 0) return lqi_fail(LQ_ENOTFOUND, "%s is missing, with its directory", shown);
+    err = lqi_file_open(&position->file, io, consumers_dir, name, shown, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
     /* A directory or a link in its place is damage like any other: it must not keep the whole queue shut. */
     if (err == LQ_ENOTQUEUE) err = lqi_fail(LQ_ECORRUPT, "%s", lq_error_text());
     if (err) goto done;
@@ -273,20 +280,29 @@ struct listing {
     bool no_memory;
 };
 
-bool lqi_position_is_name(const char *name)
+#define ENDING_SIZE 4u
+
+static bool ends_with(const char *name, const char ending[ENDING_SIZE + 1])
 {
     size_t size = strlen(name);
+    return size >= ENDING_SIZE && strcmp(name + size - ENDING_SIZE, ending) == 0;
+}
 
-    if (size >= 4 && strcmp(name + size - 4, ".new") == 0) return true; /* see publish.h */
-    return size >= 4 && strcmp(name + size - 4, ".pos") == 0 && is_name(name, size - 4);
+static bool is_offset_file(const char *name)
+{
+    return ends_with(name, ".pos") && is_name(name, strlen(name) - ENDING_SIZE);
+}
+
+bool lqi_position_is_name(const char *name)
+{
+    return is_offset_file(name) || ends_with(name, ".new"); /* see publish.h */
 }
 
 static int list_one(void *context, const char *name)
 {
     struct listing *listing = context;
-    size_t size = strlen(name);
 
-    if (size < 4 || strcmp(name + size - 4, ".pos") != 0 || !is_name(name, size - 4)) return 0;
+    if (!is_offset_file(name)) return 0;
     if (listing->count == listing->room) {
         size_t room = listing->room ? listing->room * 2 : 16;
         void *names = realloc(listing->names, room * sizeof *listing->names);
@@ -296,7 +312,7 @@ static int list_one(void *context, const char *name)
         listing->room = room;
     }
     memset(listing->names[listing->count], 0, sizeof *listing->names);
-    memcpy(listing->names[listing->count], name, size - 4);
+    memcpy(listing->names[listing->count], name, strlen(name) - ENDING_SIZE);
     listing->count++;
     return 0;
 }

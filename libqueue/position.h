@@ -71,7 +71,7 @@ struct lqi_position {
     uint32_t window, block_count;
     struct lqi_position_entry newest;
     uint64_t incarnations[LQI_POSITION_ENTRIES]; /* of all valid entries, of slot s at s: a block of one of them is old, not damaged */
-    uint32_t damaged_entries; /* neither zero nor valid */
+    uint64_t damaged_entries; /* bit s: the one in slot s is neither zero nor valid */
     int64_t damaged_copy;     /* offset of a fixed part that does not verify, or -1 */
     int64_t damaged_block;    /* offset of the first block that load counted as damaged */
 };
@@ -121,7 +121,7 @@ int lqi_position_save_blocks(struct lqi_position *position, const struct lqi_pos
 
 /* Makes zeroes of the entries that do not verify. A power loss leaves such ones of saves that were not synced, and they
  * would be called damage until their turn comes again. For when the consumer comes to life. Does not sync. */
-int lqi_position_sweep(const struct lqi_position *position);
+int lqi_position_sweep(struct lqi_position *position);
 
 /* Calls `each` with every place of an open file that is not as it should be, needed or not; but for blocks that no id of the
  * window needs, and sides that have a newer one: power loss may leave those in any state. */

@@ -8,22 +8,17 @@ int lqi_position_write_again(const struct lqi_position *position)
     return lqi_file_copy(&position->file, &position->file, lqi_position_file_size(position->window));
 }
 
-int lqi_position_sweep(const struct lqi_position *position)
+int lqi_position_sweep(struct lqi_position *position)
 {
     static const uint8_t zeroes[LQI_POSITION_ENTRY];
-    uint8_t bytes[LQI_POSITION_ENTRIES * LQI_POSITION_ENTRY];
-    struct lqi_position_entry entry;
-    size_t got;
 
-    if (!position->damaged_entries) return LQ_OK;
-    int err = lqi_file_read(&position->file, LQI_POSITION_ENTRIES_AT, bytes, sizeof bytes, &got);
-    if (!err && got < sizeof bytes) err = lqi_fail(LQ_ECORRUPT, "%s at byte %d: the file ends", position->file.name, LQI_POSITION_ENTRIES_AT);
-    for (size_t slot = 0; slot < LQI_POSITION_ENTRIES && !err; slot++) {
-        size_t at = slot * LQI_POSITION_ENTRY;
-        if (lqi_all_zero(bytes + at, LQI_POSITION_ENTRY) || lqi_position_entry_decode(bytes + at, slot, position, &entry)) continue;
-        err = lqi_file_write(&position->file, LQI_POSITION_ENTRIES_AT + at, zeroes, sizeof zeroes);
+    for (size_t slot = 0; slot < LQI_POSITION_ENTRIES; slot++) {
+        if (!(position->damaged_entries >> slot & 1)) continue;
+        int err = lqi_file_write(&position->file, LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY, zeroes, sizeof zeroes);
+        if (err) return err;
     }
-    return err;
+    position->damaged_entries = 0;
+    return LQ_OK;
 }
 
 /* ---- telling ------------------------------------------------------------- */
@@ -41,24 +36,25 @@ int lqi_position_check(struct lqi_position *position, lqi_position_damage *each,
 {
     uint8_t bytes[LQI_POSITION_BLOCKS_AT];
     struct lqi_position_entry entry;
+    uint64_t file_size, right_size = lqi_position_file_size(position->window);
     uint32_t blocks = 0;
-    uint64_t file_size;
-    size_t got;
 
-    int err = lqi_file_read(&position->file, 0, bytes, sizeof bytes, &got);
-    if (!err) err = lqi_file_size(&position->file, &file_size);
-    if (!err) err = lqi_position_load(position, ignore_word, NULL, NULL, &blocks);
+    int err = lqi_position_read_head(&position->file, bytes);
+    if (err) return err;
+    err = lqi_file_size(&position->file, &file_size);
+    if (err) return err;
+    err = lqi_position_load(position, ignore_word, NULL, NULL, &blocks);
     if (err) return err;
     if (position->damaged_copy >= 0)
         each(context, (uint64_t)position->damaged_copy, "one of the two copies of the fixed part does not verify");
-    if (got == sizeof bytes && !lqi_all_zero(bytes + EMPTY_AT, LQI_POSITION_ENTRIES_AT - EMPTY_AT))
+    if (!lqi_all_zero(bytes + EMPTY_AT, LQI_POSITION_ENTRIES_AT - EMPTY_AT))
         each(context, EMPTY_AT, "bytes that should be zero are not");
-    for (size_t slot = 0; slot < LQI_POSITION_ENTRIES && got == sizeof bytes; slot++) {
+    for (size_t slot = 0; slot < LQI_POSITION_ENTRIES; slot++) {
         uint64_t offset = LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY;
         if (!lqi_position_entry_decode(bytes + offset, slot, position, &entry) && !lqi_all_zero(bytes + offset, LQI_POSITION_ENTRY))
             each(context, offset, "a commit entry does not verify: an older position may be lost, the newest good one counts");
     }
-    if (file_size > lqi_position_file_size(position->window)) each(context, lqi_position_file_size(position->window), "the file is longer than it should be");
+    if (file_size > right_size) each(context, right_size, "the file is longer than it should be");
     if (blocks) each(context, (uint64_t)position->damaged_block, "blocks of the window do not verify: their messages come again");
     return LQ_OK;
 }
@@ -71,7 +67,7 @@ static uint32_t window_of_size(uint64_t file_size)
     if (file_size == lqi_position_file_size(LQI_POSITION_WINDOW)) return LQI_POSITION_WINDOW;
     uint64_t blocks = file_size > LQI_POSITION_BLOCKS_AT ? (file_size - LQI_POSITION_BLOCKS_AT) / ((uint64_t)2 * LQI_POSITION_BLOCK) : 0;
     if (blocks < 2) return LQI_POSITION_WINDOW;
-    return (uint32_t)lqi_max64(lqi_min64((blocks - 2) * LQI_POSITION_BLOCK_WORDS + LQI_POSITION_BLOCK_WORDS - 1, LQI_POSITION_WINDOW_MAX), LQI_POSITION_WINDOW_MIN);
+    return (uint32_t)lqi_min64((blocks - 2) * LQI_POSITION_BLOCK_WORDS + LQI_POSITION_BLOCK_WORDS - 1, LQI_POSITION_WINDOW_MAX);
 }
 
 int lqi_position_salvage(struct lqi_position *position, const struct lqi_io *io, int consumers_dir, const char *consumer,

@@ -12,6 +12,9 @@
 uint32_t lqi_position_block_count(uint32_t window);
 uint64_t lqi_position_file_size(uint32_t window);
 
+/* All that comes before the window; LQ_ECORRUPT when the file ends there. */
+int lqi_position_read_head(const struct lqi_file *file, uint8_t bytes[LQI_POSITION_BLOCKS_AT]);
+
 /* Fills window, block_count and damaged_copy of *position; its name and uuid are those to be expected. */
 int lqi_position_fixed_decode(const uint8_t *bytes, size_t size, struct lqi_position *position);
 

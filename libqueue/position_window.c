@@ -227,5 +227,6 @@ int lqi_position_save(struct lqi_position *position, const struct lqi_position_e
     err = lqi_file_write(&position->file, LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY, bytes, sizeof bytes);
     if (err) return err;
     position->newest = next;
+    position->damaged_entries &= ~((uint64_t)1 << slot);
     return LQ_OK;
 }

@@ -1,4 +1,6 @@
 /* Packed payloads: what was packed comes back, and nothing else is ever taken for it. */
+#include <dlfcn.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,11 +10,55 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <zlib.h>
 
 #include "bytes.h"
 #include "compress.h"
 #include "libqueue.h"
 #include "support/hex.h"
+
+/* ---- a machine without memory -------------------------------------------- */
+
+static unsigned lent, lent_max = UINT_MAX; /* allocations of zlib, and how many succeed */
+
+static void *lend(void *unused, unsigned items, unsigned size)
+{
+    (void)unused;
+    return lent++ < lent_max ? calloc(items, size) : NULL;
+}
+
+static void take_back(void *unused, void *memory)
+{
+    (void)unused;
+    free(memory);
+}
+
+static void find(void *function, const char *name)
+{
+    void *found = dlsym(RTLD_NEXT, name);
+    memcpy(function, &found, sizeof found);
+}
+
+/* In the place of zlib's own, for the whole program: what deflateInit2() and inflateInit() call. */
+int deflateInit2_(z_streamp stream, int level, int method, int bits, int memory, int strategy, const char *version, int size)
+{
+    static __typeof__(&deflateInit2_) real;
+    if (!real) find(&real, "deflateInit2_");
+    stream->zalloc = lend;
+    stream->zfree = take_back;
+    return real(stream, level, method, bits, memory, strategy, version, size);
+}
+
+int inflateInit_(z_streamp stream, const char *version, int size)
+{
+    static __typeof__(&inflateInit_) real;
+    if (!real) find(&real, "inflateInit_");
+    stream->zalloc = lend;
+    stream->zfree = take_back;
+    return real(stream, version, size);
+}
+
+/* ---- bytes ----------------------------------------------------------------- */
 
 /* xorshift64: the same numbers in every run. */
 static uint64_t random64(void)
@@ -273,6 +319,34 @@ static void a_stream_that_asks_for_a_dictionary_is_refused(void **state)
     assert_non_null(strstr(lq_error_text(), "dictionary"));
 }
 
+static void without_memory_nothing_is_packed_and_nothing_called_damaged(void **state)
+{
+    (void)state;
+    uint8_t *raw = some_text(4000), *packed = block(4000), *back = block(4000);
+    uint32_t packed_size = 77, failures = 0;
+
+    lent = lent_max = 0;
+    while (lqi_pack(raw, 4000, 6, packed, &packed_size) != LQ_OK) {
+        assert_int_equal(packed_size, 77);
+        lent = 0;
+        lent_max = ++failures;
+    }
+    assert_true(failures >= 3);
+    lent = lent_max = 0;
+    for (failures = 0; lqi_unpack(packed, packed_size, back, 4000) == LQ_ENOMEM; lent = 0, lent_max = ++failures) {}
+    assert_int_equal(failures, 1);
+    /* Of a stream that is cut off zlib keeps what it has, which takes more. */
+    lent = 0;
+    assert_int_equal(lqi_unpack(packed, packed_size - 20, back, 4000), LQ_ENOMEM);
+    lent_max = UINT_MAX;
+    assert_int_equal(lqi_unpack(packed, packed_size - 20, back, 4000), LQ_ECORRUPT);
+    assert_int_equal(lqi_unpack(packed, packed_size, back, 4000), LQ_OK);
+    assert_memory_equal(raw, back, 4000);
+    free(raw);
+    free(packed);
+    free(back);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +363,7 @@ int main(void)
         cmocka_unit_test(bytes_behind_the_stream_are_refused),
         cmocka_unit_test(a_flipped_bit_never_makes_other_bytes),
         cmocka_unit_test(a_stream_that_asks_for_a_dictionary_is_refused),
+        cmocka_unit_test(without_memory_nothing_is_packed_and_nothing_called_damaged),
     };
     return cmocka_run_group_tests_name("compress", tests, NULL, NULL);
 }

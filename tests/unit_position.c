@@ -313,7 +313,7 @@ static void a_damaged_newest_entry_falls_back_to_the_one_before(void **state)
         write_file(dir, "billing.pos", bytes, FILE_SIZE);
         assert_int_equal(open_position(&position, dir), LQ_OK);
         assert_int_equal(position.newest.sequence, 99);
-        assert_int_equal(position.damaged_entries, 1);
+        assert_int_equal(position.damaged_entries, (uint64_t)1 << 100 % LQI_POSITION_ENTRIES);
         lqi_position_close(&position);
         newest[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }
@@ -363,7 +363,7 @@ static void entries_in_other_slots_or_with_senseless_numbers_do_not_count(void *
         write_file(dir, "billing.pos", bytes, FILE_SIZE);
         assert_int_equal(open_position(&position, dir), LQ_OK);
         assert_int_equal(position.newest.sequence, 1);
-        assert_int_equal(position.damaged_entries, 1);
+        assert_int_equal(position.damaged_entries, (uint64_t)1 << cases[i].slot);
         lqi_position_close(&position);
         (void)io->unlink(io, dir, "billing.pos");
     }
@@ -404,6 +404,28 @@ static void consumers_are_listed_by_name_and_deleted(void **state)
     assert_int_equal(count, 49);
     free(names);
     io->close(io, dir);
+}
+
+static void offset_files_and_what_becomes_one_are_known_by_their_names(void **state)
+{
+    static const char *const good[] = {"a.pos", "billing.pos", "a.pos.pos", "x.pos.0123456789abcdef.new", ".new"};
+    static const char *const bad[] = {"", "a", "pos", "new", ".pos", "-a.pos", "a.posx", "a.po", "notes.txt"};
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) assert_true(lqi_position_is_name(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(lqi_position_is_name(bad[i]));
+}
+
+static void without_their_directory_there_are_no_consumers(void **state)
+{
+    (void)state;
+    char (*names)[LQ_NAME_MAX + 1];
+    struct lqi_position position;
+    size_t count;
+    assert_int_equal(open_position(&position, -1), LQ_ENOTFOUND);
+    assert_int_equal(position.file.fd, -1);
+    assert_int_equal(lqi_position_list(io, -1, &names, &count), LQ_OK);
+    assert_int_equal(count, 0);
+    free(names);
 }
 
 /* ---- failing calls ----------------------------------------------------- */
@@ -460,6 +482,8 @@ int main(void)
         with_files(without_a_valid_entry_nothing_is_believed),
         with_files(entries_in_other_slots_or_with_senseless_numbers_do_not_count),
         with_files(consumers_are_listed_by_name_and_deleted),
+        cmocka_unit_test(offset_files_and_what_becomes_one_are_known_by_their_names),
+        cmocka_unit_test(without_their_directory_there_are_no_consumers),
         with_files(whatever_call_fails_an_offset_file_is_whole_or_absent),
     };
     return cmocka_run_group_tests_name("position", tests, NULL, NULL);
