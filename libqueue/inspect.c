@@ -104,8 +104,8 @@ static int scan_next(lq_reader *reader)
         if (err != LQI_HOLE || scan->hole.trimmed || !lqi_view_read_only(&reader->view) || tries == CONFIRM_TRIES) return err;
         lqi_wait(&nobody, 0, lqi_now_us() + CONFIRM_US);
         err = lqi_view_refresh(&reader->view);
+        lqi_scan_restart(scan, position, id); /* also if that failed: what was met has not been told yet */
         if (err) return err;
-        lqi_scan_restart(scan, position, id);
     }
 }
 
