@@ -80,7 +80,7 @@ static void *serve(void *unused)
     while (tasks) {
         listen_to_all(&sleep);
         /* Who has removed a task may unmap its bell as soon as we let go of the lock: we listen anew, to those that are left. */
-        if (run_all(&sleep)) continue;
+        if (run_all(&sleep) || !tasks) continue; /* a child that was forked in a step has no tasks, and nobody who would wake it */
         pthread_mutex_unlock(&lock);
         lqi_wait_many(sleep.words, sleep.seen, sleep.count, sleep.until);
         pthread_mutex_lock(&lock);

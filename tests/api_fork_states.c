@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -126,6 +127,39 @@ static void a_child_forked_in_a_handler_on_the_librarys_thread_settles_nothing(v
     OK(lq_notify(forking.consumer, NULL, NULL));
     OK(lq_ack(forking.consumer, &forking.kept));
     OK(lq_consumer_close(forking.consumer));
+    OK(lq_close(queue));
+}
+
+static volatile sig_atomic_t forked_by_signal;
+
+static void fork_now(int signal)
+{
+    (void)signal;
+    forked_by_signal = (sig_atomic_t)fork();
+}
+
+/* Who forks in the middle of GET, as only a signal can, returns into it twice. */
+static void a_child_forked_by_a_signal_while_get_waits_is_told_so(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    lq_message message;
+    struct sigaction old, forking_action = {.sa_handler = fork_now};
+    int status;
+
+    forked_by_signal = -1;
+    HOLDS(sigaction(SIGALRM, &forking_action, &old) == 0);
+    HOLDS(setitimer(ITIMER_REAL, &(struct itimerval){.it_value.tv_usec = 20000}, NULL) == 0);
+    int err = lq_get(consumer, &message, 1000);
+    if (forked_by_signal == 0) _exit(err == LQ_EFORKED ? 42 : 1);
+    HOLDS(sigaction(SIGALRM, &old, NULL) == 0);
+    IS(LQ_TIMEOUT, err);
+    HOLDS(forked_by_signal > 0);
+    HOLDS(waitpid((pid_t)forked_by_signal, &status, 0) == (pid_t)forked_by_signal);
+    HOLDS(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+    api_put(queue, "for the parent");
+    api_get_ack(consumer, "for the parent");
+    OK(lq_consumer_close(consumer));
     OK(lq_close(queue));
 }
 
@@ -433,6 +467,7 @@ int main(int argc, char *argv[])
     if (argc == 2 && strcmp(argv[1], "--descriptors") == 0) return count_descriptors();
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_child_forked_in_a_handler_on_the_librarys_thread_settles_nothing),
+        IN_DIRECTORY(a_child_forked_by_a_signal_while_get_waits_is_told_so),
         IN_DIRECTORY(a_child_forked_in_a_dispatched_handler_settles_nothing),
         IN_DIRECTORY(forks_beside_threads_that_put_sync_take_and_close_harm_nobody),
         IN_DIRECTORY(no_descriptor_gets_through_exec_and_the_leases_stay),
