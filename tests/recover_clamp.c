@@ -15,6 +15,7 @@
 #include "support/api.h"
 #include "support/child.h"
 #include "support/damage.h"
+#include "support/io_fault.h"
 
 enum { KIB = 1024, MESSAGES = 200, SIZE = 60, LEFT = 80 };
 
@@ -117,6 +118,26 @@ static void the_clamped_position_survives_another_power_loss(void **state)
     OK(lq_close(queue));
 }
 
+static void a_clamp_that_cannot_be_written_is_left_to_the_next_opener(void **state)
+{
+    struct io_fault fault;
+    lq_queue *queue;
+    int err = LQ_EIO;
+
+    prepare(state, false);
+    io_fault_init(&fault, &lqi_io_posix);
+    for (uint64_t nth = 1; err; nth++) {
+        io_fault_plan(&fault, IO_WRITE, nth, false, EIO);
+        err = lqi_open_io(&fault.io, queue_path, &options, &queue);
+        io_fault_end(&fault);
+        IS(fault.hits ? LQ_EIO : LQ_OK, err);
+    }
+    EQUAL(api_consumer_stats(queue, "c").delivered, LEFT);
+    EQUAL(api_consumer_stats(queue, "c").ready, LEFT / 2);
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+}
+
 /* ---- durable before an id is given again ---------------------------------------- */
 
 static int position_fd;
@@ -207,6 +228,7 @@ int main(void)
         IN_DIRECTORY(a_consumer_ahead_of_the_log_receives_what_is_put_next),
         IN_DIRECTORY(words_of_messages_that_were_taken_back_do_not_settle_those_that_come_in_their_place),
         IN_DIRECTORY(the_clamped_position_survives_another_power_loss),
+        IN_DIRECTORY(a_clamp_that_cannot_be_written_is_left_to_the_next_opener),
         IN_DIRECTORY(the_clamped_position_is_durable_when_the_queue_is_open),
         IN_DIRECTORY(a_position_that_was_found_and_whose_sync_failed_goes_into_another_file),
         IN_DIRECTORY(a_clamped_position_whose_sync_failed_goes_into_another_file),

@@ -94,6 +94,8 @@ static void what_was_durable_is_still_handed_out_and_acked(void **state)
 
     api_take_range(disk.consumer, 1, BEFORE, SIZE);
     IS(LQ_EMPTY, lq_poll(disk.consumer, &(lq_message){.id = 0})); /* what may not be durable is not */
+    IS(LQ_TIMEOUT, lq_get(disk.consumer, &(lq_message){.id = 0}, 120)); /* and who waits for it tries no sync again */
+    EQUAL(disk.fault.calls[IO_SYNC], 1);
     end(&disk);
 }
 

@@ -206,6 +206,26 @@ static void what_is_damaged_and_cannot_be_settled_is_told_once_and_settled_at_th
     OK(lq_close(queue));
 }
 
+static void a_batch_that_meets_a_stopped_member_is_what_it_had_by_then(void **state)
+{
+    lq_message messages[2];
+    size_t count = 0;
+    lq_queue *queue = begin_with_one_returned(state, 0);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_put(queue, "new");
+    armed = true;
+    TIMED(LQ_OK, lq_get_batch(consumer, messages, 2, &count, 0));
+    HOLDS(!armed);
+    EQUAL(count, 1);
+    HOLDS(api_is_text(&messages[0], "again"));
+    TIMED(LQ_EMPTY, lq_get_batch(consumer, messages + 1, 1, &count, 0)); /* its time begins anew */
+    child_kill(holder.child);
+    OK(lq_ack(consumer, messages));
+    api_get_ack(consumer, "new");
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 static void the_descriptor_of_who_could_not_give_back_stays_readable(void **state)
 {
     lq_message message;
@@ -403,6 +423,7 @@ int main(void)
         IN_DIRECTORY(what_cannot_be_read_nor_given_back_is_given_back_by_the_next_ack),
         IN_DIRECTORY(what_cannot_be_read_nor_given_back_is_given_back_by_the_close),
         IN_DIRECTORY(what_is_damaged_and_cannot_be_settled_is_told_once_and_settled_at_the_next_call),
+        IN_DIRECTORY(a_batch_that_meets_a_stopped_member_is_what_it_had_by_then),
         IN_DIRECTORY(the_descriptor_of_who_could_not_give_back_stays_readable),
         IN_DIRECTORY(get_goes_on_when_a_putter_is_stopped_in_an_append_or_in_writing_out),
         IN_DIRECTORY(a_put_that_may_wait_for_room_waits_for_a_stopped_putter_no_longer),
