@@ -380,7 +380,7 @@ static bool taken_up(lq_queue *queue)
     /* Somebody who has set it up, and has left again. */
     int err = lqi_shared_attach(&map, queue->io, queue->dir, queue->meta.uuid, true);
     lqi_shared_detach(&map);
-    return count || (err != LQ_ENOTFOUND && err != LQ_ECORRUPT);
+    return count || err != LQ_ENOTFOUND;
 }
 
 /* A queue that was made and could not be opened then, for want of disk space most likely, is taken away again: its options would
@@ -393,7 +393,8 @@ static int unmake(lq_queue *queue, int why)
     /* Our own locks would look like another's. */
     lqi_process_remove(&queue->forkable);
     close_files(queue);
-    if (lqi_process_add(&queue->forkable) == LQ_OK && lqi_queue_files_open_made(queue) == LQ_OK && lock_open(queue) == LQ_OK) {
+    (void)lqi_process_add(&queue->forkable); /* it could be before */
+    if (lqi_queue_files_open_made(queue) == LQ_OK && lock_open(queue) == LQ_OK) {
         if (!taken_up(queue)) {
             queue->io->unlink(queue->io, queue->dir, LQI_SHARED_NAME);
             queue->io->unlink(queue->io, queue->dir, LQI_META_NAME); /* last: as long as it is there, it is a queue */

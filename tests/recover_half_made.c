@@ -1,11 +1,13 @@
 /* A queue that cannot be made, or be opened when it has been: nothing is left that stands in the way of other options,
  * and nothing of what somebody else has begun to use meanwhile is lost. */
 #include <errno.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -160,15 +162,61 @@ static void what_somebody_else_has_begun_to_use_stays(void **state)
     }
 }
 
+/* Others have made it while we were about to. */
+static int list_late(const struct lqi_io *io, int dir, lqi_name_callback *each, void *context)
+{
+    (void)io;
+    if (!other.asked++) come_in();
+    return lqi_io_posix.dir_list(&lqi_io_posix, dir, each, context);
+}
+
+static int no_memory(const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_t mirrored, bool writable, void **map_out)
+{
+    (void)io, (void)fd, (void)offset, (void)size, (void)mirrored, (void)writable, (void)map_out;
+    return ENOMEM;
+}
+
+static void what_another_maker_has_made_stays(void **state)
+{
+    lq_queue *queue;
+    begin(state);
+    other.io = lqi_io_posix;
+    other.io.dir_list = list_late;
+    other.io.map = no_memory;
+    other.asked = 0;
+    other.what = LEAVES;
+    IS(LQ_ENOMEM, lqi_open_io(&other.io, queue_path, &large, &queue));
+    HOLDS(other.asked > 0);
+    IS(LQ_EMISMATCH, lq_open(queue_path, &small, &queue));
+    use(&large);
+}
+
 /* ---- somebody else waits ---------------------------------------------------------- */
 
-/* The other maker's `meta` goes while we wait for his lock. */
+/* The other maker's `meta` goes while we wait for his lock, so often. */
+static unsigned goes;
+
 static int lock_when_it_is_gone(const struct lqi_io *io, int fd, uint64_t byte)
 {
     char path[4300];
-    if (byte == LQI_BYTE_OPEN && other.asked++ == 0) {
+    if (byte == LQI_BYTE_OPEN && other.asked++ < goes) {
         snprintf(path, sizeof path, "%s/meta", queue_path);
         damage_remove(path);
+    }
+    return lqi_io_posix.lock(io, fd, byte);
+}
+
+/* ... or another one takes its place: repair was there. */
+static int lock_when_it_was_swapped(const struct lqi_io *io, int fd, uint64_t byte)
+{
+    char path[4300], copy[4400];
+    if (byte == LQI_BYTE_OPEN && other.asked++ == 0) {
+        snprintf(path, sizeof path, "%s/meta", queue_path);
+        snprintf(copy, sizeof copy, "%s/copy", queue_path);
+        struct api_bytes bytes = api_file_read(path);
+        api_file_write(copy, bytes.bytes, bytes.size);
+        free(bytes.bytes);
+        HOLDS(rename(copy, path) == 0);
     }
     return lqi_io_posix.lock(io, fd, byte);
 }
@@ -182,11 +230,43 @@ static void who_waited_for_a_maker_that_failed_makes_the_queue_himself(void **st
     other.io = lqi_io_posix;
     other.io.lock = lock_when_it_is_gone;
     other.asked = 0;
+    goes = 1;
     OK(lqi_open_io(&other.io, queue_path, NULL, &queue));
     EQUAL(api_stats(queue).ring_size, 4 << 20);
     api_put(queue, "first");
     OK(lq_close(queue));
     OK(lq_verify(queue_path, 0, NULL, NULL, NULL));
+}
+
+static void who_waited_for_a_repair_opens_what_it_has_put_in_the_place_of_meta(void **state)
+{
+    lq_queue *queue;
+    begin(state);
+    OK(lq_open(queue_path, &large, &queue));
+    api_put(queue, "first");
+    OK(lq_close(queue));
+    other.io = lqi_io_posix;
+    other.io.lock = lock_when_it_was_swapped;
+    other.asked = 0;
+    OK(lqi_open_io(&other.io, queue_path, &large, &queue));
+    HOLDS(other.asked >= 2);
+    EQUAL(api_put(queue, "second"), 2);
+    OK(lq_close(queue));
+    OK(lq_verify(queue_path, 0, NULL, NULL, NULL));
+}
+
+/* Not for ever. */
+static void a_queue_that_goes_each_time_is_not_found(void **state)
+{
+    lq_queue *queue;
+    begin(state);
+    other.io = lqi_io_posix;
+    other.io.lock = lock_when_it_is_gone;
+    other.asked = 0;
+    goes = UINT_MAX;
+    IS(LQ_ENOTFOUND, lqi_open_io(&other.io, queue_path, &large, &queue));
+    HOLDS(other.asked >= 3 && other.asked < 100);
+    use(&small);
 }
 
 int main(void)
@@ -195,7 +275,10 @@ int main(void)
         IN_DIRECTORY(whichever_call_fails_other_options_will_do),
         IN_DIRECTORY(what_fails_while_it_is_taken_away_is_not_what_is_told),
         IN_DIRECTORY(what_somebody_else_has_begun_to_use_stays),
+        IN_DIRECTORY(what_another_maker_has_made_stays),
         IN_DIRECTORY(who_waited_for_a_maker_that_failed_makes_the_queue_himself),
+        IN_DIRECTORY(who_waited_for_a_repair_opens_what_it_has_put_in_the_place_of_meta),
+        IN_DIRECTORY(a_queue_that_goes_each_time_is_not_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

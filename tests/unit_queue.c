@@ -143,6 +143,17 @@ static void a_directory_that_cannot_be_listed_becomes_no_queue(void **state)
     OK(try_open(0));
 }
 
+static void an_empty_directory_does_not_become_a_queue_that_cannot_be(void **state)
+{
+    lq_options options = {.size = sizeof options, .segment_size = 1};
+    lq_queue *queue;
+    (void)state;
+    HOLDS(mkdir(path, 0700) == 0);
+    IS(LQ_EINVAL, lqi_open_io(&fault.io, path, &options, &queue));
+    HOLDS(!api_file_exists(in_queue("log")) && !api_file_exists(in_queue("meta")));
+    OK(try_open(0));
+}
+
 /* ---- opening ----------------------------------------------------------------------- */
 
 static void a_part_that_is_no_directory_is_missing(void **state)
@@ -165,6 +176,8 @@ static void a_part_that_is_no_directory_is_missing(void **state)
         HOLDS(rename(elsewhere, in_queue(parts[i])) == 0);
         io_fault_plan(&fault, IO_DIR_OPEN, 2 + i, false, EMFILE);
         IS(LQ_ELIMIT, try_open(0));
+        io_fault_plan(&fault, IO_DIR_OPEN, 2 + i, false, ELOOP); /* as other systems say it */
+        IS(LQ_ECORRUPT, try_open(0));
         io_fault_end(&fault);
         OK(try_open(0));
     }
@@ -333,6 +346,7 @@ int main(void)
         WITH_FAULTS(a_directory_with_anything_else_does_not),
         WITH_FAULTS(whoever_is_faster_has_made_it_for_all),
         WITH_FAULTS(a_directory_that_cannot_be_listed_becomes_no_queue),
+        WITH_FAULTS(an_empty_directory_does_not_become_a_queue_that_cannot_be),
         WITH_FAULTS(a_part_that_is_no_directory_is_missing),
         WITH_FAULTS(without_meta_it_is_read_by_what_the_segments_say),
         WITH_FAULTS(a_foreign_meta_is_damaged_only_beside_log_files),

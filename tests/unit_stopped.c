@@ -319,6 +319,23 @@ static void a_put_whose_leader_is_stopped_says_that_its_message_may_be_there(voi
     OK(lq_close(queue));
 }
 
+/* Without a time of its own, a PUT waits as long as anybody waits for a lock. */
+static void a_put_that_may_wait_for_ever_says_that_somebody_was_stopped(void **state)
+{
+    for (int64_t timeout_ms = -1; timeout_ms <= 0; timeout_ms++) {
+        lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .full = LQ_FULL_BLOCK, .full_timeout_ms = timeout_ms,
+                                                    .size_max = 1 << 17, .segment_size = 65536, .ring_size = 65536});
+        uint64_t before = api_put(queue, "there");
+        stop_with(APPEND);
+        lqi_lock_patience_ms = 50;
+        HOLDS(TIMED(LQ_EBUSY, lq_put(queue, "no", 2, NULL)) >= 50000);
+        TEXT_HAS("append lock", "stopped");
+        child_kill(holder.child);
+        EQUAL(api_put(queue, "next"), before + 1);
+        OK(lq_close(queue));
+    }
+}
+
 static void a_put_is_over_when_its_message_is_in_though_a_deleter_of_segments_is_stopped(void **state)
 {
     lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .retention = LQ_RETAIN_LIMITS, .size_max = 1 << 17,
@@ -429,6 +446,7 @@ int main(void)
         IN_DIRECTORY(a_put_that_may_wait_for_room_waits_for_a_stopped_putter_no_longer),
         IN_DIRECTORY(a_put_that_may_wait_for_room_uses_all_of_its_time_and_no_more),
         IN_DIRECTORY(a_put_whose_leader_is_stopped_says_that_its_message_may_be_there),
+        IN_DIRECTORY(a_put_that_may_wait_for_ever_says_that_somebody_was_stopped),
         IN_DIRECTORY(a_put_is_over_when_its_message_is_in_though_a_deleter_of_segments_is_stopped),
         IN_DIRECTORY(old_segments_go_with_the_first_put_after_a_deleter_has_gone),
         IN_DIRECTORY(a_queue_that_syncs_by_interval_delays_no_other_when_a_leader_is_stopped),
