@@ -39,7 +39,7 @@ typedef int lqi_name_callback(void *context, const char *name); /* neither "." n
 struct lqi_io {
     void *context;
 
-    int (*dir_open)(const struct lqi_io *io, int parent, const char *name, int *dir_out); /* parent -1: `name` is any path */
+    int (*dir_open)(const struct lqi_io *io, int parent, const char *name, int *dir_out); /* parent -1: `name` is any path. ENOTDIR: a link, too */
     int (*dir_make)(const struct lqi_io *io, int parent, const char *name, uint32_t mode);
     int (*dir_list)(const struct lqi_io *io, int dir, lqi_name_callback *each, void *context);
     int (*dir_sync)(const struct lqi_io *io, int dir);

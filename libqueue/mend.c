@@ -282,7 +282,6 @@ static int fill_gap(struct plan *plan, uint64_t to, uint64_t next_id, int64_t cr
     mending->next_id = next_id;
     if (there) snprintf(mending->text, sizeof mending->text, "%s", there->text);
     else snprintf(mending->text, sizeof mending->text, "this segment is missing");
-    if (mending->end < plan->position) mending->end = plan->position; /* no room: close_bad() says so */
     int err = close_bad(mending, &bad, mending->end, next_id);
     if (err) return err;
     if (there) there->replaced = true;
@@ -295,17 +294,17 @@ static int fill_gap(struct plan *plan, uint64_t to, uint64_t next_id, int64_t cr
 static size_t first_kept(const struct plan *plan, const struct lqi_trim *trim)
 {
     size_t first = 0;
-    while (trim->sequence && first + 1 < plan->count && plan->pieces[first + 1].id <= trim->first_id) first++;
+    while (first + 1 < plan->count && plan->pieces[first + 1].id <= trim->first_id) first++;
     return first;
 }
 
-static void start_at(struct plan *plan, const struct lqi_trim *trim, size_t first)
+static void start_at(struct plan *plan, size_t first)
 {
     const struct piece *oldest = first < plan->count && plan->pieces[first].readable ? &plan->pieces[first] : readable_after(plan, first);
 
     plan->position = plan->found->first_position;
     plan->id = plan->found->first_id;
-    if (oldest && (!trim->sequence || oldest->id <= plan->id)) {
+    if (oldest && oldest->id <= plan->id) {
         plan->position = oldest->head.position;
         plan->id = oldest->id;
     }
@@ -408,7 +407,7 @@ int lqi_mend_log(const struct lqi_log *log, const struct lqi_trim *trim, const s
     free(ids);
     if (!err) {
         size_t first = first_kept(plan, trim);
-        start_at(plan, trim, first);
+        start_at(plan, first);
         err = mend_pieces(plan, first);
         if (!err) err = take_unreadable(plan, first);
     }

@@ -280,22 +280,15 @@ struct listing {
     bool no_memory;
 };
 
-#define ENDING_SIZE 4u
-
-static bool ends_with(const char *name, const char ending[ENDING_SIZE + 1])
-{
-    size_t size = strlen(name);
-    return size >= ENDING_SIZE && strcmp(name + size - ENDING_SIZE, ending) == 0;
-}
-
 static bool is_offset_file(const char *name)
 {
-    return ends_with(name, ".pos") && is_name(name, strlen(name) - ENDING_SIZE);
+    size_t size = strlen(name);
+    return size >= 4 && strcmp(name + size - 4, ".pos") == 0 && is_name(name, size - 4);
 }
 
 bool lqi_position_is_name(const char *name)
 {
-    return is_offset_file(name) || ends_with(name, ".new"); /* see publish.h */
+    return is_offset_file(name) || lqi_is_unfinished(name);
 }
 
 static int list_one(void *context, const char *name)
@@ -312,7 +305,7 @@ static int list_one(void *context, const char *name)
         listing->room = room;
     }
     memset(listing->names[listing->count], 0, sizeof *listing->names);
-    memcpy(listing->names[listing->count], name, strlen(name) - ENDING_SIZE);
+    memcpy(listing->names[listing->count], name, strlen(name) - 4);
     listing->count++;
     return 0;
 }

@@ -4,10 +4,17 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "bytes.h"
 
 #define TEMP_NAME_SIZE 256
+
+bool lqi_is_unfinished(const char *name)
+{
+    size_t size = strlen(name);
+    return size >= 4 && strcmp(name + size - 4, ".new") == 0;
+}
 
 /* A name of its own for each attempt: two processes that make the same file at the
  * same time do not write into each other's, and a stray one is in nobody's way. */

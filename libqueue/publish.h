@@ -10,6 +10,9 @@
 
 #include "io.h"
 
+/* Does the file stand for a moment only, while it or its like is made? Its name ends in ".new". */
+bool lqi_is_unfinished(const char *name);
+
 struct lqi_publication {
     const char *name, *shown; /* in the directory; in texts */
     uint32_t mode;

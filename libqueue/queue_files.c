@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "aside.h"
+#include "publish.h"
 
 /* ---- making ------------------------------------------------------------- */
 
@@ -25,12 +26,11 @@ struct contents {
 static int note_contents(void *context, const char *name)
 {
     struct contents *contents = context;
-    size_t length = strlen(name);
     if (strcmp(name, LQI_META_NAME) == 0) contents->meta = true;
     if (contents->meta) return 1;
     if (strcmp(name, "log") == 0 || strcmp(name, "consumers") == 0 || strcmp(name, LQI_SHARED_NAME) == 0 ||
         strcmp(name, LQI_ASIDE_NAME) == 0) return 0;
-    if (length > 4 && strcmp(name + length - 4, ".new") == 0) return 0; /* a half-made meta */
+    if (lqi_is_unfinished(name)) return 0; /* a half-made meta */
     contents->foreign = true;
     return 0;
 }

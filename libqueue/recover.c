@@ -308,8 +308,7 @@ int lqi_find_end(const struct lqi_log *log, const struct lqi_trim *trim, const s
 static int sweep_prepared(void *context, const char *name)
 {
     const struct lqi_log *log = context;
-    size_t length = strlen(name);
-    if (length > 4 && strcmp(name + length - 4, ".new") == 0) log->io->unlink(log->io, log->log_dir, name);
+    if (lqi_is_unfinished(name)) log->io->unlink(log->io, log->log_dir, name);
     return 0;
 }
 

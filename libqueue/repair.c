@@ -56,7 +56,7 @@ static int make_part(struct repair *repair, const char *name, int *dir, const ch
 {
     uint32_t mode = repair->meta.options.mode;
     int error = repair->io->dir_make(repair->io, repair->dir, name, mode | (mode & 0444) >> 2);
-    if (!error || error == EEXIST) error = repair->io->dir_sync(repair->io, repair->dir);
+    if (!error) error = repair->io->dir_sync(repair->io, repair->dir);
     if (!error) error = repair->io->dir_open(repair->io, repair->dir, name, dir);
     if (error) return lqi_fail_errno(error, "make directory", name, -1);
     return lqi_repair_tell(repair, name, false, damage, "made, empty", 0, 0);
@@ -143,10 +143,7 @@ struct foreign {
 
 static bool is_ours(bool log, const char *name)
 {
-    size_t length = strlen(name);
-    uint64_t id;
-    if (!log) return lqi_position_is_name(name);
-    return lqi_segment_name_parse(name, &id) || (length > 4 && strcmp(name + length - 4, ".new") == 0);
+    return log ? lqi_segment_is_name(name) : lqi_position_is_name(name);
 }
 
 static int note_foreign(void *context, const char *name)
@@ -197,7 +194,7 @@ static int open_parts(struct repair *repair)
     int *dirs[] = {&repair->log.log_dir, &repair->consumers_dir};
     for (int i = 0; i < 2; i++) {
         int error = repair->io->dir_open(repair->io, repair->dir, names[i], dirs[i]);
-        if (error && error != ENOENT && error != ENOTDIR && error != ELOOP) return lqi_fail_errno(error, "open", names[i], -1);
+        if (error && error != ENOENT && error != ENOTDIR) return lqi_fail_errno(error, "open", names[i], -1);
     }
     return LQ_OK;
 }
@@ -209,7 +206,7 @@ static int finish_earlier(struct repair *repair)
     if (repair->dry) return LQ_OK;
     int error = repair->io->dir_open(repair->io, repair->dir, LQI_ASIDE_NAME, &dir);
     repair->io->close(repair->io, dir);
-    if (error == ENOENT || error == ENOTDIR || error == ELOOP) return LQ_OK; /* what it may be instead is in nobody's way yet */
+    if (error == ENOENT || error == ENOTDIR) return LQ_OK; /* what it may be instead is in nobody's way yet */
     return error ? lqi_fail_errno(error, "open", LQI_ASIDE_NAME, -1) : lqi_repair_need_aside(repair);
 }
 

@@ -8,6 +8,7 @@
 
 #include "bytes.h"
 #include "checksum.h"
+#include "publish.h"
 #include "record.h"
 #include "stamp.h"
 
@@ -45,6 +46,12 @@ bool lqi_segment_name_parse(const char *name, uint64_t *first_id_out)
     if (id == 0 || strcmp(name + NAME_DIGITS, ".seg") != 0) return false;
     *first_id_out = id;
     return true;
+}
+
+bool lqi_segment_is_name(const char *name)
+{
+    uint64_t id;
+    return lqi_segment_name_parse(name, &id) || lqi_is_unfinished(name);
 }
 
 /* ---- header ------------------------------------------------------------ */
@@ -164,13 +171,6 @@ void lqi_index_entry_decode(const uint8_t bytes[LQI_INDEX_ENTRY], struct lqi_ind
 
 /* ---- open -------------------------------------------------------------- */
 
-static bool all_zero(const uint8_t *bytes, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        if (bytes[i]) return false;
-    return true;
-}
-
 static int read_head(struct lqi_segment *segment, uint64_t first_id, const uint8_t uuid[16])
 {
     uint8_t bytes[LQI_SEGMENT_HEADER];
@@ -197,7 +197,7 @@ static int read_end(struct lqi_segment *segment)
     if (err) return err;
     segment->sealed = got == sizeof bytes &&
                       lqi_segment_end_decode(bytes, segment->file_size, &segment->head, &segment->end);
-    segment->end_damaged = !segment->sealed && !all_zero(bytes, got);
+    segment->end_damaged = !segment->sealed && got > 0 && !lqi_all_zero(bytes, got);
     segment->trailer_at = segment->file_size;
     if (got == sizeof bytes && (memcmp(bytes, end_magic, sizeof end_magic) == 0 || lqi_get64(bytes + 48) == segment->head.salt))
         segment->trailer_at -= sizeof bytes;
@@ -415,19 +415,13 @@ struct listing {
     bool no_memory;
 };
 
-static bool ends_in(const char *name, const char *end)
-{
-    size_t size = strlen(name), end_size = strlen(end);
-    return size >= end_size && strcmp(name + size - end_size, end) == 0;
-}
-
 static int list_one(void *context, const char *name)
 {
     struct listing *listing = context;
     uint64_t id;
 
     if (!lqi_segment_name_parse(name, &id)) {
-        if (!ends_in(name, ".new")) listing->foreign++;
+        if (!lqi_is_unfinished(name)) listing->foreign++;
         return 0;
     }
     if (listing->count == listing->room) {

@@ -68,6 +68,9 @@ void lqi_segment_name(char name[LQI_SEGMENT_NAME_SIZE], uint64_t first_id);
 /* True for exactly the names the function above makes, of ids from 1 below 2^63. */
 bool lqi_segment_name_parse(const char *name, uint64_t *first_id_out);
 
+/* The same, and what stands for a moment while one is made. */
+bool lqi_segment_is_name(const char *name);
+
 void lqi_segment_head_encode(uint8_t bytes[LQI_SEGMENT_HEADER], const struct lqi_segment_head *head);
 /* LQ_ECORRUPT LQ_EVERSION, with the byte and the reason in the text (`name` is the file's, for the text). Accepts
  * if either copy verifies, has the uuid (if `uuid` is not NULL) and sane fields (position % 8 == 0, first_id >= 1...);

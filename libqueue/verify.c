@@ -148,20 +148,21 @@ static void find_unreadable(struct verify *verify)
 
 static void note_told(struct verify *verify, const char *file)
 {
-    uint64_t id;
-    if (strncmp(file, "log/", 4) != 0 || !lqi_segment_name_parse(file + 4, &id)) return;
-    for (size_t i = 0; i < verify->unreadable_count; i++)
-        if (verify->unreadable[i] == id) verify->unreadable[i] = 0;
+    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+
+    for (size_t i = 0; i < verify->unreadable_count; i++) {
+        lqi_segment_name(name, verify->unreadable[i]);
+        snprintf(shown, sizeof shown, "log/%s", name);
+        if (strcmp(file, shown) == 0) verify->unreadable[i] = 0;
+    }
 }
 
 static int list_foreign(void *context, const char *name)
 {
     struct verify *verify = context;
     char shown[300];
-    uint64_t id;
-    size_t length = strlen(name);
 
-    if (lqi_segment_name_parse(name, &id) || (length > 4 && strcmp(name + length - 4, ".new") == 0)) return 0;
+    if (lqi_segment_is_name(name)) return 0;
     snprintf(shown, sizeof shown, "log/%s", name);
     find(verify, LQ_ECORRUPT, shown, 0, 0, 0, "this file is not the queue's");
     return 0;
@@ -199,23 +200,34 @@ static void find_torn_tail(struct verify *verify)
     find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&files->last, files->end), 0, 0, text);
 }
 
+/* Where a place of the number line was read. */
+static const char *file_of(const struct lqi_scan *scan, uint64_t position, uint64_t *offset_out)
+{
+    *offset_out = 0;
+    if (scan->from_ring) return LQI_SHARED_NAME;
+    *offset_out = lqi_segment_offset(&scan->segment.head, position);
+    return scan->segment.file.name;
+}
+
 static void verify_padding(struct verify *verify, const struct lqi_scan *scan)
 {
     const struct lqi_record *record = &scan->record;
-    if (!scan->padding_damaged || scan->from_ring || !scan->segment_open) return;
-    find(verify, LQ_ECORRUPT, scan->segment.file.name,
-         lqi_segment_offset(&scan->segment.head, record->position + LQI_RECORD_HEADER + record->size), 0, 0,
-         "the bytes behind a record are not zero");
+    uint64_t offset;
+
+    if (!scan->padding_damaged) return;
+    const char *file = file_of(scan, record->position + LQI_RECORD_HEADER + record->size, &offset);
+    find(verify, LQ_ECORRUPT, file, offset, 0, 0, "the bytes behind a record are not zero");
 }
 
 /* Does the record claim ids that another one has had? */
 static bool messages_again(struct verify *verify, const struct lqi_scan *scan, uint64_t next_id)
 {
     const struct lqi_record *record = &scan->record;
+    uint64_t offset;
+
     if (record->first_id >= next_id) return false;
-    find(verify, LQ_ECORRUPT, scan->segment_open && !scan->from_ring ? scan->segment.file.name : LQI_SHARED_NAME,
-         scan->segment_open && !scan->from_ring ? lqi_segment_offset(&scan->segment.head, record->position) : 0, 0, 0,
-         "this record's first ids are those of messages before it");
+    const char *file = file_of(scan, record->position, &offset);
+    find(verify, LQ_ECORRUPT, file, offset, 0, 0, "this record's first ids are those of messages before it");
     return true;
 }
 
