@@ -310,11 +310,12 @@ static void start_at(struct plan *plan, size_t first)
     }
 }
 
-static int check_fits(uint64_t position, uint64_t id, const struct piece *piece, uint64_t end)
+/* By their ids they do: those are in the names, and a segment is not believed to reach into the next one's. */
+static int check_fits(uint64_t position, const struct piece *piece, uint64_t end)
 {
     if (end < piece->head.position)
         return lqi_fail(LQ_ECORRUPT, "log/%020" PRIu64 ".seg begins behind the segment that follows it: this cannot be mended", piece->id);
-    if (piece->id >= id && piece->head.position >= position) return LQ_OK;
+    if (piece->head.position >= position) return LQ_OK;
     return lqi_fail(LQ_ECORRUPT, "log/%020" PRIu64 ".seg does not fit behind the segment before it: it is not known which of them is wrong",
                     piece->id);
 }
@@ -347,7 +348,7 @@ static int check_numbers(const struct plan *plan, size_t first)
         if (!piece->readable) continue;
         snprintf(file, sizeof file, "log/%020" PRIu64 ".seg", piece->id);
         end_of(plan, piece, readable_after(plan, i), &end, &end_id);
-        int err = check_fits(position, id, piece, end);
+        int err = check_fits(position, piece, end);
         if (!err && piece->id > id) err = add_missing(&missing, position, piece->head.position, "before", file);
         if (!err && end - piece->head.position > LQI_SEGMENT_FILE_MAX - LQI_SEGMENT_HEADER) missing = MISSING_MAX; /* no file may be so long */
         if (!err) err = add_missing(&missing, piece->head.position + piece->file_size, end, "behind", file);

@@ -82,6 +82,17 @@ static void flip_record(const struct specimen *specimen, struct io_crash *machin
     specimen_must(false, "find a record");
 }
 
+/* Where the last record of the first segment begins. */
+static size_t last_record_of(const struct specimen *specimen)
+{
+    size_t last = 0;
+    for (size_t i = 0; i < specimen->extent_count; i++) {
+        const struct specimen_extent *extent = &specimen->extents[i];
+        if (&specimen->files[extent->file] == segment(specimen, 0) && extent->offset > last) last = extent->offset;
+    }
+    return last;
+}
+
 static void damage_all(const struct specimen *specimen, struct io_crash *machine)
 {
     const struct specimen_file *c = named(specimen, "consumers/c.pos"), *last = segment(specimen, 2);
@@ -137,6 +148,34 @@ static void damage_ends(const struct specimen *specimen, struct io_crash *machin
     specimen_write(io_of(machine), "", "shared", (const uint8_t *)"short", 5);
 }
 
+/* An earlier repair has ended in the middle. */
+static void damage_little(const struct specimen *specimen, struct io_crash *machine)
+{
+    const struct lqi_io *io = io_of(machine);
+    int queue = specimen_dir(io, "");
+    specimen_must(io->dir_make(io, queue, "aside", 0700) == 0 && io->dir_make(io, queue, "aside/new", 0700) == 0, "make a directory");
+    io->close(io, queue);
+    specimen_write(io, "aside/new", "left", (const uint8_t *)"over", 4);
+    flip(machine, named(specimen, "consumers/c.pos"), 50);
+}
+
+static void put_strangers(const struct specimen *specimen, struct io_crash *machine)
+{
+    (void)specimen;
+    specimen_write(io_of(machine), "log", "one", (const uint8_t *)"x", 1);
+    specimen_write(io_of(machine), "log", "two", (const uint8_t *)"x", 1);
+}
+
+/* Two files that cannot be read, in the place of which one comes; and a good one that ends with a bad header. */
+static void damage_two(const struct specimen *specimen, struct io_crash *machine)
+{
+    for (size_t i = 1; i < 3; i++) {
+        flip_header(machine, segment(specimen, i));
+        flip(machine, segment(specimen, i), segment(specimen, i)->size - 1);
+    }
+    flip(machine, segment(specimen, 0), last_record_of(specimen) + 30);
+}
+
 static void damage_a_record(const struct specimen *specimen, struct io_crash *machine)
 {
     flip_record(specimen, machine, 2, false);
@@ -156,6 +195,8 @@ static const struct {
     {"everything", damage_all, false, false},     {"headers and meta", damage_headers, false, false},
     {"the last header", damage_the_last, false, false}, {"no log", lose_the_log, false, false},
     {"nothing left", lose_all, false, false},     {"index, trailer, padding", damage_ends, false, false},
+    {"a little", damage_little, false, false},    {"strangers", put_strangers, false, false},
+    {"two headers", damage_two, false, false},
     {"left by the dead", damage_a_record, true, false}, {"sound", damage_nothing, false, true},
 };
 enum { CASES = sizeof cases / sizeof *cases };
