@@ -44,8 +44,11 @@ static uint64_t again_to;    /* from `in_doubt` on without a gap up to here */
 static uint64_t written;     /* bytes, of all files */
 static uint64_t first_offset; /* of the first of these writes */
 
+static bool refuse_writes;    /* large ones: no space */
+
 static int noting_write(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
 {
+    if (refuse_writes && size > 4096) return ENOSPC;
     if (!written) first_offset = offset;
     written += size;
     if (offset >= LQI_SEGMENT_HEADER && offset < written_low) written_low = offset;
@@ -271,8 +274,11 @@ static void what_a_member_left_in_doubt_of_an_offset_file_is_written_again_once_
     lq_queue *queue = open_noting_with_two();
     leave_doubt(ack_and_die_in_sync);
 
+    refuse_writes = true;
+    IS(LQ_ENOSPC, lq_sync(queue));
+    refuse_writes = false;
     note_writes();
-    OK(lq_sync(queue));
+    OK(lq_sync(queue)); /* still in doubt */
     HOLDS(written >= OFFSET_FILE_SIZE && written <= OFFSET_FILE_SIZE + LQI_POSITION_ENTRY); /* the mended lock calls for an entry */
     lq_consumer *consumer = api_consumer(queue, "c", NULL);
     lq_message message;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -337,6 +338,52 @@ static void a_dead_consumers_file_may_be_gone_or_damaged(void **state)
     }
 }
 
+static void flip_both_copies(void)
+{
+    api_file_flip(offset_file("c"), 60, 1);
+    api_file_flip(offset_file("c"), 512 + 60, 1);
+}
+
+static void a_file_that_was_damaged_as_the_queue_was_opened_is_not_used_before_it_is_opened_again(void **state)
+{
+    lq_consumer *consumer;
+    use_queue(state, "q");
+    assert_int_equal(child_run(take_and_die, (void *)(uintptr_t)&in_window), 0);
+    flip_both_copies();
+    lq_queue *queue = open_on(&lqi_io_posix);
+    IS(LQ_ECORRUPT, lq_consumer_open(queue, "c", &in_window, &consumer));
+    TEXT_HAS("consumers/c.pos", "byte");
+    flip_both_copies(); /* undone */
+    IS(LQ_ECORRUPT, lq_consumer_open(queue, "c", &in_window, &consumer));
+    TEXT_HAS("consumers/c.pos", "was damaged when the queue was opened");
+    HOLDS(api_consumer_stats(queue, "c").ready > 0); /* who only asks is told what the file says now */
+    OK(lq_close(queue));
+
+    queue = open_on(&lqi_io_posix);
+    consumer = api_consumer(queue, "c", &in_window);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+/* After a failed sync other files take the place of all offset files, but of what is none, or has just gone, there is none to take it. */
+static void what_is_no_offset_file_or_gone_is_not_replaced(void **state)
+{
+    struct io_fault fault;
+    use_queue(state, "q");
+    lq_queue *queue = open_on(&lqi_io_posix);
+    OK(lq_consumer_close(api_consumer(queue, "c", &in_window)));
+    HOLDS(mkdir(offset_file("directory"), 0700) == 0);
+    OK(lqi_consumers_replace(&lqi_io_posix, queue->consumers_dir, 0600));
+    io_fault_init(&fault, &lqi_io_posix);
+    io_fault_plan(&fault, IO_OPEN, 1, false, ENOENT);
+    OK(lqi_consumers_replace(&fault.io, queue->consumers_dir, 0600));
+    EQUAL(fault.hits, 1);
+    io_fault_plan(&fault, IO_OPEN, 1, false, EIO);
+    IS(LQ_EIO, lqi_consumers_replace(&fault.io, queue->consumers_dir, 0600));
+    io_fault_release(&fault);
+    OK(lq_close(queue));
+}
+
 /* ---- ahead of the log ------------------------------------------------------ */
 
 /* Power loss took messages that were acked out of order and saved: what the file says of their ids is of no message any more. */
@@ -404,6 +451,8 @@ int main(void)
         IN_DIRECTORY(more_offset_files_than_can_be_used_are_refused),
         IN_DIRECTORY(numbers_of_the_dead_that_make_no_sense_cost_acks_and_no_message),
         IN_DIRECTORY(what_the_offset_file_has_is_not_taken_back),
+        IN_DIRECTORY(a_file_that_was_damaged_as_the_queue_was_opened_is_not_used_before_it_is_opened_again),
+        IN_DIRECTORY(what_is_no_offset_file_or_gone_is_not_replaced),
         IN_DIRECTORY(a_dead_consumers_file_may_be_gone_or_damaged),
         IN_DIRECTORY(words_of_messages_that_are_gone_mean_nothing_to_new_ones),
         IN_DIRECTORY(who_opens_a_consumer_that_is_deleted_just_then_makes_it_anew),

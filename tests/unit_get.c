@@ -71,7 +71,7 @@ static void what_is_nowhere_just_now_behind_damage_is_not_lost_with_it(void **st
 
     /* Of where they are only the file's index knows, as after a restart: the way leads over the first. */
     for (uint64_t id = 1; id <= 3; id++) lqi_slot_of(consumer->slot, consumer->member.region, id)->position = LQI_POSITION_UNKNOWN;
-    damage_fill(api_path(*state, "q/log/00000000000000000001.seg"), LQI_SEGMENT_HEADER + LQI_RECORD_HEADER + 10, 20, 5);
+    damage_fill(api_path(*state, "q/log/00000000000000000001.seg"), LQI_SEGMENT_HEADER, 20, 5);
     IS(LQ_ECORRUPT, lq_poll(consumer, &message));
     lqi_scan_let_go(&consumer->again);
     lqi_scan_release(&consumer->again);
@@ -85,10 +85,30 @@ static void what_is_nowhere_just_now_behind_damage_is_not_lost_with_it(void **st
     take_and_end(queue, consumer, 2);
 }
 
+static void what_was_deleted_while_one_looked_for_it_counts_as_dropped(void **state)
+{
+    lq_message message;
+    lq_consumer *consumer;
+    lq_queue *queue = begin(state, &consumer);
+    struct lqi_log_state *log = queue->log.state;
+    uint64_t written = atomic_load(&log->written);
+
+    atomic_store(&log->written, 0);
+    atomic_store(&log->first_id, 3);
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    TEXT_HAS("message 3 ", "just now");
+    EQUAL(api_consumer_stats(queue, "c").floor, 2);
+    EQUAL(api_consumer_stats(queue, "c").dropped, 2);
+    EQUAL(api_stats(queue).damage, 0);
+    atomic_store(&log->written, written);
+    take_and_end(queue, consumer, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(what_is_nowhere_just_now_is_given_back_and_comes_later),
+        IN_DIRECTORY(what_was_deleted_while_one_looked_for_it_counts_as_dropped),
         IN_DIRECTORY(what_is_nowhere_just_now_behind_damage_is_not_lost_with_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

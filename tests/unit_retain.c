@@ -14,6 +14,7 @@
 #include "retain.h"
 #include "support/api.h"
 #include "support/damage.h"
+#include "support/forge.h"
 
 enum { KIB = 1024, BODY = 1000, MESSAGES = 300 };
 
@@ -341,6 +342,27 @@ static void a_segment_that_cannot_be_opened_keeps_those_before_it(void **state)
     close_queue(queue);
 }
 
+/* Headers that verify, and say of the segment before them that it ends where nothing durable is yet, or with messages that nobody has put. */
+static void what_lies_about_the_end_of_the_last_segment_does_not_delete_it(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){.size_max = 1 << 20});
+    struct segments all = list(queue);
+    uint64_t synced = atomic_load(&queue->log.state->synced), last = all.ids[all.count - 1];
+    const struct { uint64_t id, position; } lies[] = {{1000000, synced}, {MESSAGES + 1, synced + 8}};
+    for (size_t i = 0; i < 2; i++) {
+        char path[4300];
+        struct forge_segment *lie = forge_segment_new(lies[i].id, lies[i].position);
+        memcpy(lie->uuid, queue->meta.uuid, sizeof lie->uuid);
+        forge_segment_write(lie, api_path(*state, "q"));
+        EQUAL(retain(queue, 1 << 20, true), i == 0 ? all.count - 1 : 0);
+        EQUAL(list(queue).ids[0], last);
+        strcpy(path, api_segment(api_path(*state, "q"), 1));
+        damage_remove(path);
+    }
+    EQUAL(api_stats(queue).first_id, last);
+    close_queue(queue);
+}
+
 /* Whoever made a segment while others were deleted did not see that it is the second. */
 static void the_second_segment_is_known_whoever_came_first(void **state)
 {
@@ -378,6 +400,7 @@ int main(void)
         IN_DIRECTORY(what_cannot_be_noted_durably_stays),
         IN_DIRECTORY(with_both_trim_slots_damaged_a_new_one_is_begun),
         IN_DIRECTORY(a_segment_that_cannot_be_opened_keeps_those_before_it),
+        IN_DIRECTORY(what_lies_about_the_end_of_the_last_segment_does_not_delete_it),
         IN_DIRECTORY(the_second_segment_is_known_whoever_came_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
