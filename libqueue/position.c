@@ -280,22 +280,24 @@ struct listing {
     bool no_memory;
 };
 
-static bool is_offset_file(const char *name)
+/* Of the consumer's name in the name of its file; 0 if it is no such file. */
+static size_t consumer_length(const char *name)
 {
-    size_t size = strlen(name);
-    return size >= 4 && strcmp(name + size - 4, ".pos") == 0 && is_name(name, size - 4);
+    size_t size = strlen(name), length = size < 4 ? 0 : size - 4;
+    return strcmp(name + length, ".pos") == 0 && is_name(name, length) ? length : 0;
 }
 
 bool lqi_position_is_name(const char *name)
 {
-    return is_offset_file(name) || lqi_is_unfinished(name);
+    return consumer_length(name) || lqi_is_unfinished(name);
 }
 
 static int list_one(void *context, const char *name)
 {
     struct listing *listing = context;
+    size_t length = consumer_length(name);
 
-    if (!is_offset_file(name)) return 0;
+    if (!length) return 0;
     if (listing->count == listing->room) {
         size_t room = listing->room ? listing->room * 2 : 16;
         void *names = realloc(listing->names, room * sizeof *listing->names);
@@ -305,7 +307,7 @@ static int list_one(void *context, const char *name)
         listing->room = room;
     }
     memset(listing->names[listing->count], 0, sizeof *listing->names);
-    memcpy(listing->names[listing->count], name, strlen(name) - 4);
+    memcpy(listing->names[listing->count], name, length);
     listing->count++;
     return 0;
 }

@@ -1,4 +1,5 @@
 /* Offset files: the fixed part proves whose they are, and the newest valid entry counts. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 
 #include "bytes.h"
 #include "checksum.h"
+#include "position_parts.h"
 #include "support/each_fault.h"
 #include "support/hex.h"
 #include "support/offset_file.h"
@@ -50,7 +52,30 @@ static void every_byte_is_either_of_a_name_or_not(void **state)
         bool may = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                    c == '.' || c == '_' || c == '-';
         assert_int_equal(lqi_name_check(name), may ? LQ_OK : LQ_ENAME);
+        name[0] = (char)c;
+        name[1] = 'a';
+        assert_int_equal(lqi_name_check(name), may && c != '.' && c != '-' ? LQ_OK : LQ_ENAME);
     }
+}
+
+static void of_a_name_that_is_too_long_one_letter_more_than_it_may_have_is_told(void **state)
+{
+    (void)state;
+    char name[LQ_NAME_MAX + 10] = {0}, text[200];
+    memset(name, 'n', sizeof name - 1);
+    assert_int_equal(lqi_name_check(name), LQ_ENAME);
+    name[LQ_NAME_MAX + 1] = 0;
+    snprintf(text, sizeof text, "'%s' is not a name: 1 to 100 of A-Z a-z 0-9 . _ -, not starting with . or -", name);
+    assert_string_equal(lq_error_text(), text);
+}
+
+static void files_of_consumers_are_told_by_their_names(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"a.pos", "9-.pos", "x.pos.0123456789abcdef.new", ".new"};
+    static const char *const bad[] = {"", "a", ".pos", "-a.pos", "a.posx", "a/.pos", "pos", "new", "xnew", "apos", "anew", "a.ne", "a.po", ".pos.new.x"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) assert_true(lqi_position_is_name(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(lqi_position_is_name(bad[i]));
 }
 
 /* ---- create and open --------------------------------------------------- */
@@ -113,6 +138,11 @@ static void a_name_that_is_none_is_refused_everywhere(void **state)
 
     assert_int_equal(lqi_position_create(io, dir, "../x", uuid, WINDOW, &first, 0600), LQ_ENAME);
     assert_int_equal(lqi_position_open(&position, io, dir, "../x", uuid, false), LQ_ENAME);
+    assert_int_equal(lqi_position_open(&position, io, dir, NULL, uuid, false), LQ_EINVAL);
+    assert_int_equal(lqi_position_open(&position, io, -1, "x", uuid, false), LQ_ENOTFOUND);
+    assert_string_equal(lq_error_text(), "consumers/x.pos is missing, with its directory");
+    assert_int_equal(io->dir_make(io, dir, "x.pos", 0700), 0);
+    assert_int_equal(lqi_position_open(&position, io, dir, "x", uuid, false), LQ_ECORRUPT);
     assert_int_equal(lqi_position_delete(io, dir, "../x", NULL), LQ_ENAME);
     assert_int_equal(lqi_position_delete(io, dir, NULL, NULL), LQ_EINVAL);
     io->close(io, dir);
@@ -218,6 +248,62 @@ static void the_file_of_another_consumer_or_queue_is_refused(void **state)
     write_file(dir, "bill.pos", bytes, FILE_SIZE);
     assert_int_equal(lqi_position_open(&position, io, dir, "bill", uuid, false), LQ_ECORRUPT);
     assert_int_equal(lqi_position_open(&position, io, dir, "billing", (const uint8_t *)"another uuid....", false), LQ_ECORRUPT);
+    bytes[159] = 'x'; /* behind the name there is nothing, to the last byte */
+    sign(bytes);
+    write_file(dir, "billing.pos", bytes, FILE_SIZE);
+    assert_int_equal(open_position(&position, dir), LQ_ECORRUPT);
+    io->close(io, dir);
+}
+
+static int open_flags;
+
+static int note_open(const struct lqi_io *unused, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    (void)unused;
+    open_flags = flags;
+    return io->open(io, dir, name, flags, mode, fd_out);
+}
+
+static void who_only_looks_opens_nothing_to_write(void **state)
+{
+    int dir = open_dir(state);
+    struct lqi_io noting = *io;
+    struct lqi_position position;
+
+    create(dir);
+    noting.open = note_open;
+    for (int writable = 0; writable < 2; writable++) {
+        assert_int_equal(lqi_position_open(&position, &noting, dir, "billing", uuid, writable), LQ_OK);
+        assert_int_equal(open_flags, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ);
+        lqi_position_close(&position);
+    }
+    io->close(io, dir);
+}
+
+/* Either copy tells it. */
+static void the_queue_of_an_offset_file_is_known_from_it(void **state)
+{
+    int dir = open_dir(state);
+    static uint8_t bytes[FILE_SIZE];
+    uint8_t found[17];
+
+    create(dir);
+    read_file(dir, bytes);
+    for (int broken = 0; broken < 3; broken++) {
+        memset(found, 0x77, sizeof found);
+        assert_int_equal(lqi_position_uuid(io, dir, "billing", found), broken < 2 ? LQ_OK : LQ_ECORRUPT);
+        if (broken < 2) assert_memory_equal(found, uuid, sizeof uuid);
+        else assert_int_equal(found[0], 0x77);
+        assert_int_equal(found[16], 0x77);
+        bytes[broken * COPY + 100]++;
+        write_file(dir, "billing.pos", bytes, FILE_SIZE);
+    }
+    assert_non_null(strstr(lq_error_text(), "consumers/billing.pos"));
+    assert_int_equal(lqi_position_uuid(io, dir, "none", found), LQ_ENOTFOUND);
+    assert_non_null(strstr(lq_error_text(), "consumers/none.pos"));
+    int same = open_dir(state);
+    assert_int_equal(same, dir + 1); /* all that was opened is closed */
+    io->close(io, same);
     io->close(io, dir);
 }
 
@@ -261,8 +347,33 @@ static void windows_that_make_no_sense_are_refused(void **state)
         sign(bytes);
         write_file(dir, "billing.pos", bytes, FILE_SIZE);
         assert_int_equal(open_position(&position, dir), LQ_ECORRUPT);
+        assert_non_null(strstr(lq_error_text(), "consumers/billing.pos at byte 40: a window of "));
+        bytes[100]++; /* the other copy will do, and is no better */
+        write_file(dir, "billing.pos", bytes, FILE_SIZE);
+        assert_int_equal(open_position(&position, dir), LQ_ECORRUPT);
+        assert_non_null(strstr(lq_error_text(), "consumers/billing.pos at byte 552: a window of "));
+        bytes[100]--;
     }
     io->close(io, dir);
+}
+
+static void numbers_of_an_entry_have_their_limits(void **state)
+{
+    (void)state;
+    const uint64_t sequence_end = (uint64_t)1 << 62, id_end = (uint64_t)1 << 63;
+    const struct {
+        struct lqi_position_entry entry;
+        bool good;
+    } cases[] = {
+        {{.sequence = 0}, false}, {{.sequence = 1}, true}, {{.sequence = sequence_end - 1}, true}, {{.sequence = sequence_end}, false},
+        {{.sequence = 1, .floor = id_end - 1, .delivered = id_end - 1}, true}, {{.sequence = 1, .floor = id_end, .delivered = id_end}, false},
+        {{.sequence = 1, .floor = 1, .delivered = 0}, false}, {{.sequence = 1, .floor = 1, .delivered = 1}, true},
+        {{.sequence = 1, .floor = 1, .delivered = 1 + WINDOW}, true}, {{.sequence = 1, .floor = 1, .delivered = 2 + WINDOW}, false},
+        {{.sequence = 1, .durable = id_end - 1}, true}, {{.sequence = 1, .durable = id_end}, false},
+        {{.sequence = 1, .durable_id = id_end - 2}, true}, {{.sequence = 1, .durable_id = id_end - 1}, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(lqi_position_entry_makes_sense(&cases[i].entry, WINDOW), cases[i].good);
 }
 
 /* ---- entries ----------------------------------------------------------- */
@@ -383,9 +494,9 @@ static void consumers_are_listed_by_name_and_deleted(void **state)
     assert_int_equal(count, 0);
     free(names);
 
-    for (int i = 49; i >= 0; i--) {
+    for (int i = 0; i < 50; i++) { /* in no order that a directory may have */
         char name[32];
-        snprintf(name, sizeof name, "c%02d.pos", i);
+        snprintf(name, sizeof name, "c%02d.pos", i * 7 % 50);
         write_file(dir, name, NULL, 0);
     }
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) write_file(dir, others[i], NULL, 0);
@@ -403,6 +514,122 @@ static void consumers_are_listed_by_name_and_deleted(void **state)
     assert_int_equal(lqi_position_list(io, dir, &names, &count), LQ_OK);
     assert_int_equal(count, 49);
     free(names);
+    for (int i = 0; i < 50; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "c%02d.pos", i);
+        (void)io->unlink(io, dir, name);
+    }
+    char longest[LQ_NAME_MAX + 5];
+    memset(longest, 'n', LQ_NAME_MAX);
+    memcpy(longest + LQ_NAME_MAX, ".pos", 5);
+    for (int turn = 0; turn < 2; turn++) { /* whatever the order of the directory */
+        write_file(dir, turn ? longest : "b.pos", NULL, 0);
+        write_file(dir, turn ? "b.pos" : longest, NULL, 0);
+        assert_int_equal(lqi_position_list(io, dir, &names, &count), LQ_OK);
+        assert_int_equal(count, 2);
+        assert_string_equal(names[0], "b");
+        assert_int_equal(strlen(names[1]), LQ_NAME_MAX);
+        free(names);
+        assert_int_equal(io->unlink(io, dir, "b.pos"), 0);
+        assert_int_equal(io->unlink(io, dir, longest), 0);
+    }
+    assert_int_equal(lqi_position_list(io, -1, &names, &count), LQ_OK); /* no directory */
+    assert_int_equal(count, 0);
+    free(names);
+    io->close(io, dir);
+}
+
+static int no_dir_sync(const struct lqi_io *unused, int dir)
+{
+    (void)unused, (void)dir;
+    return EIO;
+}
+
+static int no_unlink(const struct lqi_io *unused, int dir, const char *name)
+{
+    (void)unused, (void)dir, (void)name;
+    return EACCES;
+}
+
+static int no_rename(const struct lqi_io *unused, int dir, const char *from, const char *to, bool replace)
+{
+    (void)unused, (void)dir, (void)from, (void)to, (void)replace;
+    return EIO;
+}
+
+static int no_list(const struct lqi_io *unused, int dir, lqi_name_callback *each, void *context)
+{
+    (void)unused, (void)dir, (void)each, (void)context;
+    return EIO;
+}
+
+/* And the names in texts are those that people see. */
+static void who_deletes_knows_whether_the_file_is_gone_whatever_is_returned(void **state)
+{
+    int dir = open_dir(state);
+    struct lqi_io sick = *io;
+    bool gone = true;
+
+    create(dir);
+    sick.unlink = no_unlink;
+    assert_int_equal(lqi_position_delete(&sick, dir, "billing", &gone), LQ_EACCESS);
+    assert_string_equal(lq_error_text(), "delete consumers/billing.pos: Permission denied");
+    assert_false(gone);
+    sick = *io;
+    sick.dir_sync = no_dir_sync;
+    assert_int_equal(lqi_position_delete(&sick, dir, "billing", &gone), LQ_EIO);
+    assert_string_equal(lq_error_text(), "sync the directory of consumers/billing.pos: Input/output error");
+    assert_true(gone);
+    gone = false;
+    assert_int_equal(lqi_position_delete(io, dir, "billing", &gone), LQ_ENOTFOUND);
+    assert_true(gone);
+    gone = false;
+    create(dir);
+    assert_int_equal(lqi_position_delete(io, dir, "billing", &gone), LQ_OK);
+    assert_true(gone);
+    io->close(io, dir);
+}
+
+static void errors_of_other_calls_name_their_files_too(void **state)
+{
+    int dir = open_dir(state);
+    struct lqi_io sick = *io;
+    char (*names)[LQ_NAME_MAX + 1];
+    size_t count;
+
+    sick.rename = no_rename;
+    assert_int_equal(lqi_position_create(&sick, dir, "billing", uuid, WINDOW, &first, 0600), LQ_EIO);
+    assert_non_null(strstr(lq_error_text(), " consumers/billing.pos: Input/output error"));
+    create(dir);
+    assert_int_equal(lqi_position_replace(&sick, dir, "billing", 0600), LQ_EIO);
+    assert_string_equal(lq_error_text(), "replace by a copy consumers/billing.pos: Input/output error");
+    sick.dir_list = no_list;
+    assert_int_equal(lqi_position_list(&sick, dir, &names, &count), LQ_EIO);
+    assert_string_equal(lq_error_text(), "list consumers: Input/output error");
+    io->close(io, dir);
+}
+
+/* Another file, and the same bytes. */
+static void an_offset_file_is_replaced_by_its_copy(void **state)
+{
+    int dir = open_dir(state);
+    static uint8_t before[FILE_SIZE], after[FILE_SIZE];
+    struct lqi_position old, new;
+    struct lqi_io_stat old_stat, new_stat;
+
+    create(dir);
+    read_file(dir, before);
+    assert_int_equal(open_position(&old, dir), LQ_OK);
+    assert_int_equal(lqi_position_replace(io, dir, "billing", 0600), LQ_OK);
+    assert_int_equal(open_position(&new, dir), LQ_OK);
+    assert_int_equal(io->stat(io, old.file.fd, &old_stat), 0);
+    assert_int_equal(io->stat(io, new.file.fd, &new_stat), 0);
+    assert_true(old_stat.inode != new_stat.inode);
+    read_file(dir, after);
+    assert_memory_equal(before, after, FILE_SIZE);
+    assert_int_equal(lqi_position_replace(io, dir, "none", 0600), LQ_ENOTFOUND);
+    lqi_position_close(&old);
+    lqi_position_close(&new);
     io->close(io, dir);
 }
 
@@ -467,6 +694,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_letters_digits_and_a_few_signs),
         cmocka_unit_test(every_byte_is_either_of_a_name_or_not),
+        cmocka_unit_test(of_a_name_that_is_too_long_one_letter_more_than_it_may_have_is_told),
+        cmocka_unit_test(files_of_consumers_are_told_by_their_names),
+        cmocka_unit_test(numbers_of_an_entry_have_their_limits),
         with_files(a_new_offset_file_has_these_bytes),
         with_files(what_was_created_is_opened),
         with_files(a_name_that_is_none_is_refused_everywhere),
@@ -484,6 +714,11 @@ int main(void)
         with_files(consumers_are_listed_by_name_and_deleted),
         cmocka_unit_test(offset_files_and_what_becomes_one_are_known_by_their_names),
         cmocka_unit_test(without_their_directory_there_are_no_consumers),
+        with_files(who_only_looks_opens_nothing_to_write),
+        with_files(the_queue_of_an_offset_file_is_known_from_it),
+        with_files(who_deletes_knows_whether_the_file_is_gone_whatever_is_returned),
+        with_files(errors_of_other_calls_name_their_files_too),
+        with_files(an_offset_file_is_replaced_by_its_copy),
         with_files(whatever_call_fails_an_offset_file_is_whole_or_absent),
     };
     return cmocka_run_group_tests_name("position", tests, NULL, NULL);
