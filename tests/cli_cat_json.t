@@ -128,4 +128,34 @@ bad_formats() {
 }
 check 'bad format strings are refused' bad_formats
 
+hidden_signs() {
+    printf 'a\330\234b\342\200\216c\342\200\217d\342\201\246e\342\201\251f\342\200\256' | lq put signs --whole &&
+        lq cat signs >out && has 'a\u061cb\u200ec\u200fd\u2066e\u2069f\u202e' out
+}
+check 'signs that turn text around are shown as what they are' hidden_signs
+
+spaces() {
+    printf '{ "data" :\t"x" , \r "key":"k"\r}\n' | lq put spaced --json && is 'x k' "$(lq cat spaced -F '%s %k')" &&
+        printf '{"data":"y","more":[1,-2.5e+3,true,null,{"a":[]}],"and":{}}\n' | lq put spaced --json && is y "$(lq cat spaced --from 2 -F %s)"
+}
+check 'blanks between the parts of an object, and parts that nobody asks for' spaces
+
+bad_objects() {
+    while IFS='|' read -r object column what; do
+        printf '%s\n' "$object" | ends 2 lq put bad --json 2>err && has "line 1 column $column: $what" err || return 1
+    done <<'END'
+{"data":"x"} y|14|something stands behind the object
+{"data":"\|11|the string does not end
+{"data":"x","a":1.}|19|expected a digit
+{"data":"x","a":-}|18|expected a digit
+{"data":"x","a":1e}|19|expected a digit
+{"data":"x","a":[1|19|expected ',' or ']'
+{"data":"x","a":[1}|19|expected ',' or ']'
+{"data":"x","a":{"b":1]|23|expected ',' or '}'
+{"data":"x","enc":"hex"}|19|the encoding must be "utf8" or "base64"
+{"data" "x"}|9|expected ':'
+END
+}
+check 'what is no object is told with its place' bad_objects
+
 done_testing

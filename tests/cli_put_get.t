@@ -224,4 +224,34 @@ follow_ends_by_signal() {
 }
 check 'get -f goes on until a signal, and what it printed is acked' follow_ends_by_signal
 
+lines_of_1000() { head -c 400000 /dev/zero | tr '\0' x | fold -w 1000; }
+no_room() {
+    lines_of_1000 | ends 1 lq put room --size-max 128k --segment-size 64k --full block --sync never --wait 100ms 2>err &&
+        has 'no room was made in time' err && put=$(sed -n 's/.*(\([0-9]*\) put before it).*/\1/p' err) &&
+        is "$put" "$(lq stat room --json | jq .last_id)" || return 1
+    lines_of_1000 | ends 1 lq put room --wait 0s 2>err && has 'the queue is full' err
+}
+check 'put waits for room as long as it may, and says how many are in' no_room
+
+makes_room() {
+    lq get room -c c -n 1 >/dev/null && (sleep 0.3 && lq get room -c c --all >/dev/null) &
+    head -c 60000 /dev/zero | tr '\0' y | lq put room --whole --wait 20s
+    made=$?
+    wait
+    return "$made"
+}
+check 'and goes on when somebody makes room' makes_room
+
+too_big() {
+    ends 4 lq put small --message-size-max 1k "$(head -c 3000 /dev/zero | tr '\0' a)" 2>err && has '3000 bytes' err &&
+        head -c 3000 /dev/zero | ends 4 lq put small --whole 2>err && has "this queue takes 1024" err && lq put small fits &&
+        is 1 "$(lq stat small --json | jq .last_id)"
+}
+check 'a message that is larger than the queue takes is refused' too_big
+
+one_by_one() {
+    is '1 2 3' "$(lq put ones a b c --batch 1 --ids | xargs)" && is '4 5 6' "$(printf 'd\ne\nf\n' | lq put ones --batch 2 --ids | xargs)"
+}
+check 'in batches of any size ids come in order' one_by_one
+
 done_testing

@@ -86,4 +86,22 @@ peeking() {
 }
 check 'peek shows what comes next and takes nothing' peeking
 
+filters() {
+    lq put f --key a one && lq put f --key bb two && lq put f --key b three && lq put f four '' && sleep 0.05 &&
+        between=$(date -u +%Y-%m-%dT%H:%M:%S.%6NZ) && sleep 0.05 && lq put f six &&
+        shown three cat f --key b && shown two tail f --key bb && shown 'four six' tail f --key '' -n 3 &&
+        shown 'four' tail f --until "$between" -n 2 && shown six tail f --since "$between" &&
+        is 5 "$(lq cat f --grep '^$' -F %i)" && shown '' tail f --key a --until '@1' &&
+        shown 'six' tail f --from 6 -n 3 && shown 'one two' replay f - --to 2
+}
+check 'filters of all kinds, for tail and replay, too' filters
+
+damage_shown_once() {
+    lq put hurt a && seq 2 50 | lq put hurt --batch 10 && lq put hurt last && cp -a hurt hurt.copy
+    for name in hurt.copy/log/*; do printf 'XX' | dd of="$name" bs=1 seek=420 conv=notrunc status=none; done
+    ends 3 lq cat hurt.copy --raw >out 2>err && has '10 messages from 2 on are lost' err && is 41 "$(wc -l <out)" || return 1
+    ends 3 lq tail hurt.copy -n 45 --raw >out 2>err && ends 3 lq replay hurt.copy - --raw >out 2>err && is 41 "$(wc -l <out)"
+}
+check 'damage in the way is told, and the rest is shown' damage_shown_once
+
 done_testing

@@ -107,4 +107,51 @@ without_meta() {
 }
 check 'without its meta a queue is damaged, in stat and ls, too' without_meta
 
+options() {
+    lq put opts x --sync interval --sync-interval 50ms --size-max 1G --age-max 2d --full block --compression 6 &&
+        lq stat opts >out && has 'interval, 50 ms' out && has 'consumed, at most 1G, at most 2 d 00 h old; when full: block' out &&
+        has 'compression level 6' out && lq put full --full drop --size-max 130M x && lq stat full >out &&
+        has 'at most 130M' out && has 'when full: drop' out && lq put old --retention limits --age-max 90s x &&
+        lq stat old >out && has 'retention   limits, no limit of size, at most 1 m 30 s old' out
+}
+check 'stat shows the options' options
+
+puts_and_is_killed() { # QUEUE HOW MANY
+    "$LQ" put "$1" --sync never <pipe &
+    writer=$!
+    exec 3>pipe
+    seq "$2" >&3
+    eventually last_is "$1" "$2" && kill -9 "$writer"
+    exec 3>&-
+    wait "$writer" 2>/dev/null
+}
+last_is() { [ "$(lq stat "$1" --json 2>/dev/null | jq .last_id)" = "$2" ]; }
+
+saved_from_the_dead() { # QUEUE WHAT IS SAID
+    "$LQ" put "$1" <pipe &
+    writer=$!
+    exec 3>pipe
+    eventually state_is "$1" running && lq stat "$1" >out && has "$2" out
+    seen=$?
+    exec 3>&-
+    wait "$writer"
+    return "$seen"
+}
+recovered() {
+    puts_and_is_killed crash1 1
+    puts_and_is_killed crash2 2
+    saved_from_the_dead crash1 'recovery    1 message of dead processes saved' &&
+        saved_from_the_dead crash2 'recovery    2 messages of dead processes saved'
+}
+check 'stat tells what was saved from dead processes' recovered
+
+damaged_consumer() {
+    lq put dc 1 2 3 && lq get dc -c good >/dev/null && lq get dc -c bad >/dev/null
+    for at in 60 572; do printf 'XXXX' | dd of=dc/consumers/bad.pos bs=1 seek="$at" conv=notrunc status=none; done
+    ends 3 lq stat dc >out && grep -qE '^bad +- +- +- +- +- +- +damaged' out && grep -qE '^good +2 +0 +1 ' out &&
+        ends 3 lq stat dc --json >out && is 'LQ_ECORRUPT null' "$(jq -r '[.consumers[].error | tostring] | join(" ")' out)" &&
+        is damaged "$(jq -r .state out)" && mkdir -p dcs && cp -a dc dcs && ends 3 lq ls dcs >out && has damaged out
+}
+check 'a consumer that cannot be read is shown as damaged beside the others' damaged_consumer
+
 done_testing
