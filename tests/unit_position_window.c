@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -220,6 +221,8 @@ static void count_word(void *context, uint64_t id, uint32_t word)
     ++*(uint32_t *)context;
 }
 
+static int64_t damaged_at; /* the first of them */
+
 /* Loads and says how many words came, and how many blocks were damaged. */
 static void load_counts(int dir, uint32_t *words_out, uint32_t *damaged_out)
 {
@@ -228,6 +231,7 @@ static void load_counts(int dir, uint32_t *words_out, uint32_t *damaged_out)
     *words_out = 0;
     assert_int_equal(open_position(&position, dir), LQ_OK);
     assert_int_equal(lqi_position_load(&position, count_word, words_out, NULL, damaged_out), LQ_OK);
+    damaged_at = position.damaged_block;
     lqi_position_close(&position);
 }
 
@@ -304,7 +308,81 @@ static void a_block_in_a_place_of_others_is_damage(void **state)
         write_file(dir, "billing.pos", bytes, FILE_SIZE);
         load_counts(dir, &words, &damaged);
         assert_true(words == 0 && damaged == 1);
+        assert_int_equal(damaged_at, LQI_POSITION_BLOCKS_AT + SIDE_SIZE + LQI_POSITION_BLOCK);
     }
+    io->close(io, dir);
+}
+
+/* What a block of number 1, of the right words, counts as under its first id and incarnation. */
+static bool is_damage(int dir, uint8_t *bytes, uint64_t first_id, uint64_t incarnation)
+{
+    uint32_t words, damaged;
+    uint8_t *block = block_at(bytes, 1, 1);
+    lqi_put64(block, first_id);
+    lqi_put64(block + 8, lqi_checksum_at(block + 16, 496, first_id ^ lqi_get64(uuid) ^ incarnation));
+    write_file(dir, "billing.pos", bytes, FILE_SIZE);
+    load_counts(dir, &words, &damaged);
+    assert_int_equal(words, 0);
+    assert_in_range(damaged, 0, 1);
+    return damaged;
+}
+
+/* A power loss may have kept the entry of a new incarnation, and not its blocks: those of one that an entry still
+ * tells of were good in their time, and are no damage. */
+static void a_block_of_an_incarnation_that_has_an_entry_is_old_and_not_damaged(void **state)
+{
+    enum { OLD = 0x50000, NEW = 0x60000 };
+    static uint8_t bytes[FILE_SIZE];
+    for (uint64_t slot = 0; slot < LQI_POSITION_ENTRIES; slot += LQI_POSITION_ENTRIES - 1) { /* where the old entry is */
+        int dir = open_dir(state);
+        struct lqi_position position;
+
+        create(dir);
+        assert_int_equal(open_position(&position, dir), LQ_OK);
+        struct lqi_position_entry entry = {.floor = WORDS - 1, .delivered = 2 * WORDS - 1, .incarnation = NEW};
+        while (position.newest.sequence < 2 * LQI_POSITION_ENTRIES + 5) {
+            entry.incarnation = position.newest.sequence + 1 == LQI_POSITION_ENTRIES + slot ? OLD : NEW;
+            assert_int_equal(lqi_position_save(&position, &entry, 1, 0, NULL, NULL, NULL), LQ_OK);
+            if (position.newest.sequence % LQI_POSITION_ENTRIES == LQI_POSITION_ENTRIES - 2 && position.newest.sequence > LQI_POSITION_ENTRIES + slot) break;
+        }
+        lqi_position_close(&position);
+        read_file(dir, bytes);
+        memset(block_at(bytes, 1, 1) + 16, 0x11, 496);
+        assert_false(is_damage(dir, bytes, WORDS, OLD));
+        assert_true(is_damage(dir, bytes, WORDS, OLD + 1));
+        assert_true(is_damage(dir, bytes, WORDS + 1, OLD));           /* begins between two */
+        assert_true(is_damage(dir, bytes, 2 * WORDS, OLD));           /* of another place */
+        assert_false(is_damage(dir, bytes, (1 + BLOCKS) * WORDS, OLD)); /* of this one, a lap later */
+        memset(bytes + LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY, 0, LQI_POSITION_ENTRY);
+        assert_true(is_damage(dir, bytes, WORDS, OLD)); /* nothing tells of it any more */
+        assert_int_equal(io->unlink(io, dir, "billing.pos"), 0);
+        io->close(io, dir);
+    }
+}
+
+/* Only the blocks that the window lies in are looked at. */
+static void damage_beside_the_window_is_nobodys_business(void **state)
+{
+    int dir = open_dir(state);
+    static uint8_t bytes[FILE_SIZE];
+    struct lqi_position position;
+    uint32_t words, damaged;
+
+    create(dir);
+    assert_int_equal(open_position(&position, dir), LQ_OK);
+    save(&position, WORDS - 1, 2 * WORDS - 1, WORDS, 2 * WORDS - 1); /* block 1, from its first id to its last */
+    lqi_position_close(&position);
+    read_file(dir, bytes);
+    for (uint64_t number = 0; number <= 2; number += 2) block_at(bytes, 1, number)[20] = 1;
+    write_file(dir, "billing.pos", bytes, FILE_SIZE);
+    load_counts(dir, &words, &damaged);
+    assert_true(words > 0 && damaged == 0);
+
+    assert_int_equal(open_position(&position, dir), LQ_OK);
+    save(&position, 2 * WORDS + 5, 2 * WORDS + 5, 1, 0); /* an empty one, in block 2 */
+    lqi_position_close(&position);
+    load_counts(dir, &words, &damaged);
+    assert_true(words == 0 && damaged == 0);
     io->close(io, dir);
 }
 
@@ -319,7 +397,10 @@ static void a_file_that_is_cut_while_open_is_damage(void **state)
     save(&position, 0, WINDOW, 1, WINDOW);
     for (int side = 1; side >= 0; side--) {
         assert_int_equal(lqi_file_truncate(&position.file, LQI_POSITION_BLOCKS_AT + (uint64_t)side * SIDE_SIZE + 700), LQ_OK);
+        char text[100];
         assert_int_equal(lqi_position_load(&position, count_word, &words, NULL, NULL), LQ_ECORRUPT);
+        snprintf(text, sizeof text, "consumers/billing.pos at byte %d: the file was cut", LQI_POSITION_BLOCKS_AT + side * SIDE_SIZE + 700);
+        assert_string_equal(lq_error_text(), text);
     }
     lqi_position_close(&position);
     io->close(io, dir);
@@ -374,6 +455,8 @@ int main(void)
         with_files(every_flipped_bit_of_a_block_costs_that_block_only),
         with_files(blocks_that_are_not_there_count_as_never_handed_out),
         with_files(a_block_in_a_place_of_others_is_damage),
+        with_files(a_block_of_an_incarnation_that_has_an_entry_is_old_and_not_damaged),
+        with_files(damage_beside_the_window_is_nobodys_business),
         with_files(a_file_that_is_cut_while_open_is_damage),
         with_files(a_save_that_fails_leaves_the_old_entry_or_the_new),
     };
