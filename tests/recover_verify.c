@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "checksum.h"
+#include "queue.h"
 #include "support/api.h"
 #include "support/damage.h"
 #include "support/forge.h"
@@ -217,6 +219,234 @@ static void a_directory_that_is_missing_and_one_that_is_a_link_are_told_apart(vo
     EQUAL(verify(queue).count, 0);
 }
 
+/* ---- what others do meanwhile ---------------------------------------------------------------- */
+
+static struct {
+    struct lqi_io io;
+    unsigned opened;  /* times that the offset file was */
+    unsigned garbage; /* this read of a header gives nothing but zeroes, from 1 */
+} machine;
+
+/* The consumer is deleted after its file was listed, and before it is looked at for what is in it. */
+static int open_but_the_consumers(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    if (strcmp(name, "c.pos") == 0 && ++machine.opened > 2) return ENOENT;
+    return lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
+static int read_garbage(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    int error = lqi_io_posix.read(io, fd, offset, data, size, got_out);
+    if (!error && offset == 0 && size == 256 && machine.garbage && --machine.garbage == 0) memset(data, 0, size);
+    return error;
+}
+
+static void a_consumer_that_is_deleted_meanwhile_is_no_finding(void **state)
+{
+    const char *queue = make_queue(state);
+    lq_verify_result result = {.size = sizeof result};
+    memset(&machine, 0, sizeof machine);
+    machine.io = lqi_io_posix;
+    machine.io.open = open_but_the_consumers;
+    OK(lqi_verify_io(&machine.io, queue, 0, NULL, NULL, &result));
+    HOLDS(machine.opened > 2);
+    EQUAL(result.findings, 0);
+}
+
+/* A disk may give garbage once. Whoever looks has seen it or not; where verify looks twice, the second look counts. */
+static void a_header_that_could_not_be_read_once_is_looked_at_again(void **state)
+{
+    const char *queue = make_queue(state);
+    unsigned unseen = 0;
+    for (unsigned nth = 1;; nth++) {
+        struct found found = {.count = 0};
+        memset(&machine, 0, sizeof machine);
+        machine.io = lqi_io_posix;
+        machine.io.read = read_garbage;
+        machine.garbage = nth;
+        int code = lqi_verify_io(&machine.io, queue, 0, note, &found, NULL);
+        HOLDS(code == LQ_OK || (code == LQ_ECORRUPT && found.count > 0));
+        if (machine.garbage) break; /* there were not so many */
+        unseen += !code;
+    }
+    HOLDS(unseen > 0);
+    EQUAL(verify(queue).count, 0);
+}
+
+/* The queue is in use, and so is its memory: what is wrong in that is in no file yet. */
+static void damage_in_the_working_memory_is_told_in_its_name(void **state)
+{
+    lq_queue *queue = api_open(state, &(lq_options){.sync = LQ_SYNC_NEVER, .segment_size = 64 << 10, .ring_size = 64 << 10});
+    char path[4096];
+    OK(lq_put(queue, "hello", 5, NULL));
+    strcpy(path, api_path(*state, "q/shared"));
+    api_file_flip(path, LQI_SHARED_HEAD + LQI_RECORD_HEADER + 6, 1);
+    struct found found = verify(api_path(*state, "q"));
+    EQUAL(found.count, 1);
+    HOLDS(strcmp(found.all[0].file, "shared") == 0 && strstr(found.all[0].text, "not zero"));
+    EQUAL(found.result.messages, 1);
+    api_file_flip(path, LQI_SHARED_HEAD + LQI_RECORD_HEADER + 6, 1);
+    EQUAL(verify(api_path(*state, "q")).count, 0);
+    OK(lq_close(queue));
+}
+
+/* ---- newer, or nonsense ------------------------------------------------------------------------ */
+
+static void make_newer(const char *path)
+{
+    struct api_bytes file = api_file_read(path);
+    for (size_t copy = 0; copy < 256; copy += 128) {
+        file.bytes[copy + 20] = 1; /* a feature that must be refused */
+        uint64_t check = lqi_checksum(file.bytes + copy, 120);
+        memcpy(file.bytes + copy + 120, &check, sizeof check);
+    }
+    api_file_write(path, file.bytes, file.size);
+    free(file.bytes);
+}
+
+static void a_segment_of_a_newer_library_is_called_newer(void **state)
+{
+    for (size_t which = 0; which < 3; which++) {
+        char inner[4096], queue[4096];
+        void *inside[1] = {inner};
+        snprintf(inner, sizeof inner, "%s/%zu", (const char *)*state, which);
+        HOLDS(mkdir(inner, 0700) == 0);
+        strcpy(queue, make_queue(inside));
+        make_newer(api_segment(queue, which));
+        struct found found = {.count = 0};
+        int code = lq_verify(queue, 0, note, &found, NULL);
+        HOLDS(which == 2 ? code == LQ_EVERSION : code == LQ_ECORRUPT);
+        if (which == 2) TEXT_HAS("newer version");
+        else HOLDS(found.count == 1 && strstr(found.all[0].text, "newer version"));
+    }
+}
+
+/* Numbers that verify, and that nobody of ours has written. */
+static void a_file_with_the_name_of_a_message_in_the_middle_of_a_segment_costs_nothing(void **state)
+{
+    static const unsigned strangers[] = {5, 6, 30, 50};
+    char queue[4096];
+    lq_queue *opened;
+    lq_reader *reader;
+    lq_message message;
+    strcpy(queue, make_queue(state));
+    for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++) api_file_write(api_path(queue, segment_name(strangers[i])), "what is this", 12);
+    OK(lq_open(queue, &(lq_options){.size = sizeof(lq_options), .flags = LQ_READ_ONLY}, &opened));
+    OK(lq_reader_open(opened, &reader));
+    for (uint64_t id = 1; id < 50; id++) {
+        OK(lq_reader_seek_id(reader, id));
+        int err = lq_reader_next(reader, &message);
+        if (err == LQ_OK) EQUAL(message.id, id);
+        else HOLDS(err == LQ_ECORRUPT && id >= THIRD);
+    }
+    lq_reader_close(reader);
+    OK(lq_close(opened));
+    struct found found = verify(queue);
+    HOLDS(found.count >= 4);
+    EQUAL(found.result.messages, MESSAGES);
+    OK(lq_repair(queue, 0, NULL, NULL, NULL));
+    EQUAL(verify(queue).result.messages, MESSAGES);
+}
+
+/* The same of a newer library's; and where the segment that should cover it is gone, nothing does. */
+static void a_newer_file_in_the_middle_of_a_segment_costs_nothing_either(void **state)
+{
+    char queue[4096], stranger[4096], second[4096];
+    lq_queue *opened;
+    lq_reader *reader;
+    lq_message message;
+    strcpy(queue, make_queue(state));
+    strcpy(second, api_segment(queue, 1));
+    strcpy(stranger, api_path(queue, segment_name(30)));
+    struct api_bytes file = api_file_read(second);
+    api_file_write(stranger, file.bytes, file.size);
+    make_newer(stranger);
+    struct found found = verify(queue);
+    EQUAL(found.result.messages, MESSAGES);
+    unsigned newer = 0;
+    for (unsigned i = 0; i < found.count; i++) newer += found.all[i].code == LQ_EVERSION;
+    EQUAL(newer, 1);
+
+    damage_zero(second, 0, 256);
+    damage_cut(second, file.size - 1);
+    free(file.bytes);
+    OK(lq_open(queue, &(lq_options){.size = sizeof(lq_options), .flags = LQ_READ_ONLY}, &opened));
+    OK(lq_reader_open(opened, &reader));
+    OK(lq_reader_seek_id(reader, 35));
+    IS(LQ_ECORRUPT, lq_reader_next(reader, &message));
+    OK(lq_reader_next(reader, &message));
+    EQUAL(message.id, THIRD);
+    lq_reader_close(reader);
+    OK(lq_close(opened));
+}
+
+static struct forge_segment *forged(uint64_t first_id, uint64_t position, uint64_t count)
+{
+    struct forge_segment *segment = forge_segment_new(first_id, position);
+    for (uint64_t id = first_id; id < first_id + count; id++) forge_message(segment, id, "body");
+    return segment;
+}
+
+static void segments_in_the_wrong_order_are_told_and_what_can_be_read_is(void **state)
+{
+    static const struct {
+        int64_t second, third; /* where they begin, from where they should */
+        bool sealed, hidden;   /* the first; the third cannot be read */
+        bool empty;            /* the second, and sealed */
+    } cases[] = {{-8, 0, true, false, false}, {-8, 0, false, false, false}, {1 << 20, 0, true, false, false}, {1 << 20, 0, true, true, false},
+                 {INT64_C(1) << 50, 0, false, true, false}, {0, -48, false, false, false}, {0, -152, false, false, false}, {0, -144, true, false, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct forge_segment *first = forged(1, 1024, 3), *second, *third;
+        struct forge_meta meta = forge_meta;
+        char queue[4096], name[16];
+        lq_queue *opened;
+        second = forged(4, (uint64_t)((int64_t)first->end + cases[i].second), cases[i].empty ? 0 : 3);
+        if (cases[i].empty) forge_trailer(second, NULL, 0, 0, 0);
+        third = forged(7, (uint64_t)((int64_t)first->end + 3 * 48 + cases[i].third), 3);
+        meta.trims[1] = (struct forge_trim){1, 1, 1024, third->end, 10};
+        snprintf(name, sizeof name, "f%zu", i);
+        strcpy(queue, api_path(*state, name));
+        forge_queue(queue, &meta);
+        if (cases[i].sealed) forge_trailer(first, NULL, 0, 0, 0);
+        forge_segment_write(first, queue);
+        forge_segment_write(second, queue);
+        forge_segment_write(third, queue);
+        if (cases[i].hidden) damage_zero(api_segment(queue, 2), 0, 256);
+        struct found found = {.count = 0};
+        IS(LQ_ECORRUPT, lq_verify(queue, 0, note, &found, NULL));
+        HOLDS(found.count > 0);
+        OK(lq_open(queue, &(lq_options){.size = sizeof(lq_options), .flags = LQ_READ_ONLY}, &opened));
+        lq_reader *reader;
+        lq_message message;
+        OK(lq_reader_open(opened, &reader));
+        for (uint64_t id = 1; id < 4; id++) { /* the first one is good */
+            OK(lq_reader_seek_id(reader, id));
+            OK(lq_reader_next(reader, &message));
+            EQUAL(message.id, id);
+        }
+        for (int calls = 0; lq_reader_next(reader, &message) != LQ_EMPTY; calls++) HOLDS(calls < 20);
+        lq_reader_close(reader);
+        OK(lq_close(opened));
+    }
+}
+
+/* ---- the call ------------------------------------------------------------------------------------ */
+
+static void the_call_is_checked_before_anything_is_read(void **state)
+{
+    const char *queue = make_queue(state);
+    IS(LQ_EINVAL, lq_verify(queue, 8, NULL, NULL, NULL));
+    IS(LQ_EINVAL, lq_verify(queue, 0, NULL, NULL, &(lq_verify_result){.size = 1}));
+    IS(LQ_ENOTFOUND, lq_verify(api_path(*state, "none"), 0, NULL, NULL, NULL));
+    lq_verify_result part_of = {.size = offsetof(lq_verify_result, lost), .lost = 77};
+    OK(lq_verify(queue, 0, NULL, NULL, &part_of)); /* an older program's */
+    HOLDS(part_of.size == offsetof(lq_verify_result, lost) && part_of.messages == MESSAGES && part_of.lost == 77);
+    api_file_write(api_path(queue, "log/x"), "x", 1);
+    api_file_write(api_path(queue, "consumers/x"), "x", 1);
+    api_file_write(api_path(queue, "log/4.new"), "x", 1);
+    EQUAL(verify(queue).count, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +456,14 @@ int main(void)
         IN_DIRECTORY(where_nobody_remembers_the_end_none_is_called_lost),
         IN_DIRECTORY(what_a_cut_segment_in_the_middle_has_lost_is_one_place_in_its_own_name),
         IN_DIRECTORY(a_segment_that_is_missing_has_lost_what_was_in_it),
+        IN_DIRECTORY(a_consumer_that_is_deleted_meanwhile_is_no_finding),
+        IN_DIRECTORY(a_header_that_could_not_be_read_once_is_looked_at_again),
+        IN_DIRECTORY(damage_in_the_working_memory_is_told_in_its_name),
+        IN_DIRECTORY(a_segment_of_a_newer_library_is_called_newer),
+        IN_DIRECTORY(a_file_with_the_name_of_a_message_in_the_middle_of_a_segment_costs_nothing),
+        IN_DIRECTORY(a_newer_file_in_the_middle_of_a_segment_costs_nothing_either),
+        IN_DIRECTORY(segments_in_the_wrong_order_are_told_and_what_can_be_read_is),
+        IN_DIRECTORY(the_call_is_checked_before_anything_is_read),
         IN_DIRECTORY(a_directory_that_is_missing_and_one_that_is_a_link_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

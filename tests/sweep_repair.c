@@ -159,6 +159,11 @@ static void damage_little(const struct specimen *specimen, struct io_crash *mach
     flip(machine, named(specimen, "consumers/c.pos"), 50);
 }
 
+static void damage_a_consumer(const struct specimen *specimen, struct io_crash *machine)
+{
+    flip(machine, named(specimen, "consumers/d.pos"), 50);
+}
+
 static void put_strangers(const struct specimen *specimen, struct io_crash *machine)
 {
     (void)specimen;
@@ -195,7 +200,8 @@ static const struct {
     {"everything", damage_all, false, false},     {"headers and meta", damage_headers, false, false},
     {"the last header", damage_the_last, false, false}, {"no log", lose_the_log, false, false},
     {"nothing left", lose_all, false, false},     {"index, trailer, padding", damage_ends, false, false},
-    {"a little", damage_little, false, false},    {"strangers", put_strangers, false, false},
+    {"a little", damage_little, false, false},    {"a consumer", damage_a_consumer, false, false},
+    {"strangers", put_strangers, false, false},
     {"two headers", damage_two, false, false},
     {"left by the dead", damage_a_record, true, false}, {"sound", damage_nothing, false, true},
 };

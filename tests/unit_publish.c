@@ -150,6 +150,27 @@ static void a_failure_beside_an_older_file_leaves_it_as_it_is(void **state)
     io->close(io, dir);
 }
 
+/* Another file of the same bytes takes its place, or none does. */
+static void replace(struct io_fault *fault, void *context)
+{
+    int dir = *(int *)context;
+
+    int err = lqi_publish_again(&fault->io, dir, "it", "shown/it", 0600, UINT64_MAX);
+    assert_int_equal(err, fault->hits && fault->kind != IO_UNLINK ? LQ_EIO : LQ_OK);
+    struct seen seen = look(dir);
+    assert_true(is_there(dir));
+    if (seen.strays) assert_int_equal(io->unlink(io, dir, seen.stray), 0);
+}
+
+static void a_failure_to_replace_a_file_leaves_one_that_is_whole(void **state)
+{
+    int dir = open_dir(state);
+
+    assert_int_equal(lqi_publish(io, dir, &sample), LQ_OK);
+    assert_true(each_fault(replace, &dir) >= 2 * 8);
+    io->close(io, dir);
+}
+
 #define with_files(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
 
 int main(void)
@@ -159,6 +180,7 @@ int main(void)
         with_files(a_file_that_is_there_stays_as_it_is),
         with_files(a_name_that_is_too_long_is_told),
         with_files(a_failure_leaves_all_or_nothing),
+        with_files(a_failure_to_replace_a_file_leaves_one_that_is_whole),
         with_files(a_failure_beside_an_older_file_leaves_it_as_it_is),
     };
     return cmocka_run_group_tests_name("publish", tests, NULL, NULL);
