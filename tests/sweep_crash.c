@@ -128,8 +128,8 @@ void lqi_service_kick(void) {}
 /* ---- what was seen already ---------------------------------------------- */
 
 /* A filter after Bloom: each state is four bits of one word. When these were set by others before, a new one counts as old, and
- * is not looked at: of 2000 states one, at the size that is chosen here, and of 7 one when thousand million were seen. So the
- * count is never too high, and the memory never more than 512 MiB, however long this runs. */
+ * is not looked at: of 10000 states one, at the size that is chosen here, and of the last ones of a thousand million one in eight.
+ * So the count is never too high, and the memory never more than 512 MiB, however long this runs. */
 static bool is_new(uint64_t hash)
 {
     uint64_t bits = 0;
