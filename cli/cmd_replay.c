@@ -119,6 +119,11 @@ static int flush(struct replay *replay)
     return code == LQ_OK ? END_DONE : tell(replay, code);
 }
 
+static void show_progress(struct replay *replay)
+{
+    progress_show(&replay->progress, replay->range.read_count, replay->done, replay->bytes);
+}
+
 /* Waits until it is this message's turn; what came before is not held back meanwhile. */
 static int keep_pace(struct replay *replay, const lq_message *message)
 {
@@ -135,6 +140,7 @@ static int keep_pace(struct replay *replay, const lq_message *message)
     wait_us = replay->start_us + (int64_t)due_us - steady_time_us();
     if (wait_us <= 0) return END_DONE;
     end = flush(replay);
+    show_progress(replay);
     stop_sleep_us(wait_us);
     return end;
 }
@@ -148,8 +154,7 @@ static int pass_on(struct replay *replay, const lq_message *message)
     if (code != LQ_OK) return tell(replay, code);
     replay->done++;
     replay->bytes += message->size;
-    if (replay->done % LOOK_EVERY == 0)
-        progress_show(&replay->progress, replay->range.read_count, replay->done, replay->bytes);
+    if (replay->done % LOOK_EVERY == 0) show_progress(replay);
     return END_DONE;
 }
 
