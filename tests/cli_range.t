@@ -104,4 +104,16 @@ damage_shown_once() {
 }
 check 'damage in the way is told, and the rest is shown' damage_shown_once
 
+peek_while_others_hold() {
+    lq put held a b c && mkfifo hold && "$LQ" get held -c x -- cat hold >out &
+    holder=$!
+    eventually handed held 1 && is 'b c' "$(lq peek held -c x -n 5 --raw | xargs)"
+    seen=$?
+    echo >hold
+    wait "$holder"
+    is b "$(lq peek held -c x --raw)" && return "$seen"
+}
+handed() { [ "$(lq stat "$1" --json | jq '.consumers[0].unacked')" = "$2" ]; }
+check 'peek shows what comes next, and not what others hold' peek_while_others_hold
+
 done_testing

@@ -134,4 +134,16 @@ no_meta() {
 }
 check 'without its meta file a queue is never fine' no_meta
 
+harm() { # QUEUE BYTE...
+    harmed=$1
+    shift
+    for at; do for name in "$harmed"/log/*; do printf XX | dd of="$name" bs=1 seek="$at" conv=notrunc status=none; done; done
+}
+several() {
+    seq 1 200 | lq put several --batch 10 && harm several 320 1000 2000 && ends 3 lq verify several >out &&
+        is 3 "$(grep -c '^DAMAGED  log/' out)" && has '  messages 1 to 10  ' out && has '  30 messages lost, 170 after the first are fine.' out &&
+        ends 3 lq verify several --json >out && is '3 30' "$(jq -r 'select(.type == "result") | "\(.findings) \(.lost)"' out)"
+}
+check 'several damaged places, with the messages of each' several
+
 done_testing

@@ -154,4 +154,20 @@ damaged_consumer() {
 }
 check 'a consumer that cannot be read is shown as damaged beside the others' damaged_consumer
 
+two_holders() {
+    mkfifo other && "$LQ" put root/two_users <pipe & first=$!
+    exec 3>pipe
+    eventually state_is root/two_users running && {
+        "$LQ" put root/two_users <other & second=$!
+    }
+    exec 4>other
+    eventually handles_are root/two_users 2 && lq stat root/two_users >out && grep -qE "^open +lq [0-9]+, lq [0-9]+$" out
+    seen=$?
+    exec 3>&- 4>&-
+    wait "$first" "$second"
+    return "$seen"
+}
+handles_are() { [ "$(lq stat "$1" --json | jq .handles)" = "$2" ]; }
+check 'stat names everybody who has it open' two_holders
+
 done_testing
