@@ -137,7 +137,7 @@ bool damage_is_at(const struct damaged *damaged, uint64_t offset)
 {
     const struct damage *damage = &damaged->damage;
 
-    if (damage->kind == DAMAGE_FOREIGN) return offset < lqi_max64(damaged->file->size, LQI_SEGMENT_HEADER); /* all of it is */
+    if (damage->kind == DAMAGE_FOREIGN) return offset <= lqi_max64(damaged->file->size, LQI_SEGMENT_HEADER); /* all of it is, and its end */
     if (!damaged->bytes) return offset == 0;
     /* Where it ends lacks what should stand before the end. */
     if (damage->kind != DAMAGE_FLIP && offset > 0 && offset == lqi_max64(damaged->size, damaged->file->size)) offset--;
