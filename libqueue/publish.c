@@ -13,7 +13,7 @@
 bool lqi_is_unfinished(const char *name)
 {
     size_t size = strlen(name);
-    return size >= 4 && strcmp(name + size - 4, ".new") == 0;
+    return size > 4 && strcmp(name + size - 4, ".new") == 0;
 }
 
 /* A name of its own for each attempt: two processes that make the same file at the

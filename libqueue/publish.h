@@ -10,7 +10,7 @@
 
 #include "io.h"
 
-/* Does the file stand for a moment only, while it or its like is made? Its name ends in ".new". */
+/* Does the file stand for a moment only, while it or its like is made? Its name is something with ".new" behind it. */
 bool lqi_is_unfinished(const char *name);
 
 struct lqi_publication {

@@ -626,8 +626,8 @@ static void an_offset_file_is_replaced_by_its_copy(void **state)
 
 static void offset_files_and_what_becomes_one_are_known_by_their_names(void **state)
 {
-    static const char *const good[] = {"a.pos", "billing.pos", "a.pos.pos", "x.pos.0123456789abcdef.new", ".new"};
-    static const char *const bad[] = {"", "a", "pos", "new", ".pos", "-a.pos", "a.posx", "a.po", "notes.txt", "xnew", "apos", "a/.pos", ".pos.new.x"};
+    static const char *const good[] = {"a.pos", "billing.pos", "a.pos.pos", "x.pos.0123456789abcdef.new"};
+    static const char *const bad[] = {"", "a", "pos", "new", ".new", ".pos", "-a.pos", "a.posx", "a.po", "notes.txt", "xnew", "apos", "a/.pos", ".pos.new.x"};
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) assert_true(lqi_position_is_name(good[i]));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(lqi_position_is_name(bad[i]));

@@ -266,6 +266,7 @@ static void the_place_of_a_handle_that_is_dying_can_be_taken(void **state)
     lq_queue *first = open_it(0);
     HOLDS(pipe(ready) == 0);
     pid_t child = child_start(holds_a_byte_of_shared, ready);
+    close(ready[1]); /* if the child dies, we do not wait */
     HOLDS(read(ready[0], &byte, 1) == 1);
     lq_queue *second = open_it(0);
     EQUAL(second->handle, 1);
@@ -280,7 +281,6 @@ static void the_place_of_a_handle_that_is_dying_can_be_taken(void **state)
     io_fault_end(&fault);
     OK(lq_close(first));
     close(ready[0]);
-    close(ready[1]);
 }
 
 /* ---- closing ----------------------------------------------------------------------- */

@@ -844,7 +844,23 @@ static void a_segment_cut_while_it_is_looked_at_is_searched_from_its_beginning(v
     }
     lqi_segment_close(&segment);
 
+    /* Without a header it is read by its trailer, if that is there. */
+    memset(bytes, 0x11, LQI_SEGMENT_HEADER);
+    assert_int_equal(unlinkat(dir, sample_name, 0), 0);
+    write_file(dir, sample_name, bytes, SEALED_SIZE);
+    for (unsigned n = 1; n <= 4; n++) { /* both looks at the header, the trailer, nothing */
+        cut_at = n;
+        reads = 0;
+        int err = lqi_segment_open_any(&segment, &cut, dir, sample.first_id, sample.uuid);
+        assert_int_equal(err, n == 3 ? LQ_ECORRUPT : LQ_OK);
+        lqi_segment_close(&segment);
+    }
+
     cut_at = 0;
+    assert_int_equal(unlinkat(dir, sample_name, 0), 0);
+    free(bytes);
+    bytes = sealed_bytes(index3);
+    write_file(dir, sample_name, bytes, SEALED_SIZE);
     cut.stat = stat_less;
     assert_int_equal(lqi_segment_open(&segment, &cut, dir, sample.first_id, sample.uuid, false), LQ_ECORRUPT);
     assert_non_null(strstr(lq_error_text(), "cut while it was opened"));
