@@ -4,6 +4,7 @@
  *
  *     LQ_SWEEP=7 sweep_crash              the run of one seed again, as a failure names it
  *     LQ_SWEEP_SECONDS=3600 sweep_crash   so long, instead of 20 s
+ *     LQ_SWEEP_RUNS=20 sweep_crash        so many seeds, however long it takes
  *     LQ_SWEEP_JOBS=1 sweep_crash         so many processes, instead of one for each CPU
  *     LQ_SEED=1000 sweep_crash            seeds from there on, instead of from 1
  *
@@ -470,10 +471,12 @@ static void run_one(uint64_t seed)
 
 /* ---- the work ----------------------------------------------------------- */
 
-static void work(int job, unsigned long most)
+/* Seeds below `end`. */
+static void work(int job, uint64_t end, unsigned long most)
 {
     while (clock_seconds() < until && total->failures < most) {
         total->running[job] = total->next_seed++;
+        if (total->running[job] >= end) break;
         run_one(total->running[job]);
         total->ended_runs++;
     }
@@ -500,7 +503,7 @@ static int number_from(const char *name, int otherwise)
 
 int main(void)
 {
-    const char *one = getenv("LQ_SWEEP"), *first = getenv("LQ_SEED");
+    const char *one = getenv("LQ_SWEEP"), *first = getenv("LQ_SEED"), *runs = getenv("LQ_SWEEP_RUNS");
     double seconds = number_from("LQ_SWEEP_SECONDS", 20);
     unsigned long most = (unsigned long)number_from("LQ_SWEEP_WRONG", 20);
     int jobs = number_from("LQ_SWEEP_JOBS", (int)sysconf(_SC_NPROCESSORS_ONLN));
@@ -513,7 +516,8 @@ int main(void)
     if (jobs > JOBS_MOST) jobs = JOBS_MOST;
     make_total(one ? 600 : seconds, jobs); /* one alone shall hardly ever pass over what it has found before */
     total->next_seed = first ? strtoull(first, NULL, 10) : 1;
-    until = one ? INFINITY : start + seconds;
+    until = one || runs ? INFINITY : start + seconds;
+    uint64_t end = runs ? total->next_seed + strtoull(runs, NULL, 10) : UINT64_MAX;
     if (one) {
         run_one(strtoull(one, NULL, 10));
         total->ended_runs++;
@@ -524,7 +528,7 @@ int main(void)
         processes[job] = fork();
         if (processes[job] < 0) abort();
         if (processes[job] > 0) continue;
-        work(job, most);
+        work(job, end, most);
         exit(0);
     }
     wait_for(processes, jobs);
