@@ -447,6 +447,15 @@ static void the_call_is_checked_before_anything_is_read(void **state)
     EQUAL(verify(queue).count, 2);
 }
 
+static void a_link_in_the_place_of_the_working_memory_is_told(void **state)
+{
+    char queue[4096], path[4096];
+    strcpy(queue, make_queue(state));
+    strcpy(path, api_path(queue, "shared"));
+    HOLDS(rename(path, api_path(*state, "away")) == 0 && symlink("../away", path) == 0);
+    is_one(queue, "shared", 0, 0, "symbolic links");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -463,6 +472,7 @@ int main(void)
         IN_DIRECTORY(a_file_with_the_name_of_a_message_in_the_middle_of_a_segment_costs_nothing),
         IN_DIRECTORY(a_newer_file_in_the_middle_of_a_segment_costs_nothing_either),
         IN_DIRECTORY(segments_in_the_wrong_order_are_told_and_what_can_be_read_is),
+        IN_DIRECTORY(a_link_in_the_place_of_the_working_memory_is_told),
         IN_DIRECTORY(the_call_is_checked_before_anything_is_read),
         IN_DIRECTORY(a_directory_that_is_missing_and_one_that_is_a_link_are_told_apart),
     };
