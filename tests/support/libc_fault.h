@@ -124,9 +124,13 @@ static void find(void *function, const char *name)
     memcpy(function, &found, sizeof found);
 }
 
-#define REAL(name)                   \
-    static __typeof__(&name) real;   \
-    if (!real) find(&real, #name)
+#define REAL(name)                                                           \
+    static __typeof__(&name) known; /* by whichever thread comes first */   \
+    __typeof__(&name) real = __atomic_load_n(&known, __ATOMIC_RELAXED);      \
+    if (!real) {                                                             \
+        find(&real, #name);                                                  \
+        __atomic_store_n(&known, real, __ATOMIC_RELAXED);                    \
+    }
 
 int fallocate(int fd, int mode, off_t offset, off_t size) { REAL(fallocate); return fails(FALLOCATE) ? FAILED : real(fd, mode, offset, size); }
 int fchown(int fd, uid_t user, gid_t group) { REAL(fchown); return fails(FCHOWN) ? FAILED : real(fd, user, group); }
