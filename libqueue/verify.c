@@ -236,7 +236,7 @@ static bool messages_again(struct verify *verify, const struct lqi_scan *scan, u
 static int remembered_next_id(const struct verify *verify, uint64_t *next_id_out)
 {
     const lq_queue *queue = verify->view.queue;
-    struct lqi_position_entry witness;
+    struct lqi_position_entry witness = {0};
     struct lqi_trim trim;
 
     int err = lqi_trim_load(&queue->meta_file, queue->meta.uuid, &trim);
