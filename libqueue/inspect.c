@@ -472,9 +472,11 @@ int lq_each_consumer(lq_queue *queue, lq_consumer_callback *each, void *context)
 /* What the index and the next segment do not tell of one that is still written: read its records' headers. */
 static void walk_open_segment(const struct lqi_log *log, const struct lqi_segment *segment, lq_segment *out)
 {
-    uint64_t room = (segment->file_size - LQI_SEGMENT_HEADER) & ~(uint64_t)7;
-    uint64_t limit = lqi_min64(lqi_log_visible(log), segment->head.position + room);
+    uint64_t room = (segment->file_size - LQI_SEGMENT_HEADER) & ~(uint64_t)7, limit = lqi_log_visible(log);
     struct lqi_scan scan;
+
+    if (!log->state) limit = lqi_min64(limit, segment->head.position + room); /* else the file may have got its end meanwhile */
+    uint64_t end = limit;
 
     lqi_scan_init(&scan, log, LQI_SCAN_BLOCK);
     scan.heads_only = true;
@@ -484,11 +486,15 @@ static void walk_open_segment(const struct lqi_log *log, const struct lqi_segmen
         if (err == LQI_HOLE) continue;
         if (err < 0) out->code = err;
         if (err) break;
+        if (scan.salt != segment->head.salt) { /* the next segment's: this one has been left since it was opened */
+            end = scan.record.position;
+            break;
+        }
         if (!out->first_time_us) out->first_time_us = scan.record.time_us;
         out->last_time_us = scan.record.time_us;
         out->last_id = scan.next_id - 1;
     }
-    out->bytes = lqi_max64(limit, segment->head.position) - segment->head.position;
+    out->bytes = lqi_max64(end, segment->head.position) - segment->head.position;
     lqi_scan_release(&scan);
 }
 

@@ -184,6 +184,7 @@ static int fill(struct lqi_scan *scan, size_t need, uint64_t limit)
         if (scan->position < scan->buffer_position || at_hand(scan) > scan->buffered) lqi_scan_forget_buffer(scan);
         int err = locate(scan, limit, &ring, &end);
         if (err) return err;
+        scan->from_ring = ring;
         if (end < scan->position + need) return LQ_EMPTY;
 
         size_t room = make_room(scan, need);
@@ -191,7 +192,6 @@ static int fill(struct lqi_scan *scan, size_t need, uint64_t limit)
         size_t ahead = ring ? (scan->read_ahead < RING_READ_MAX ? scan->read_ahead : RING_READ_MAX) : scan->read_ahead;
         size_t want = lqi_min64(lqi_min64(room, end - scan->position), need > ahead ? need : ahead);
         size_t keep = at_hand(scan);
-        scan->from_ring = ring;
         if (ring) {
             if (lqi_ring_copy(&scan->log->ring, scan->position + keep, here(scan) + keep, want - keep))
                 scan->buffered += want - keep;

@@ -163,12 +163,66 @@ static void a_failure_while_damage_is_looked_at_again_is_an_error_and_no_damage(
     io_fault_release(&fault);
 }
 
+/* ---- a segment that is being written ------------------------------------------ */
+
+static struct {
+    struct lqi_io io;
+    lq_queue *writer;
+    uint64_t put; /* so many messages, once the trailer of a segment has been asked for */
+} rolling;
+
+static int read_and_roll(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    (void)io;
+    int error = lqi_io_posix.read(&lqi_io_posix, fd, offset, data, size, got_out);
+    uint64_t put = rolling.put;
+    if (!offset || size != LQI_SEGMENT_TRAILER || !put) return error;
+    rolling.put = 0;
+    api_put_range(rolling.writer, 11, 10 + put, SIZE);
+    OK(lq_sync(rolling.writer));
+    return error;
+}
+
+static int keep_first(void *context, const lq_segment *segment)
+{
+    *(lq_segment *)context = *segment;
+    return 1;
+}
+
+/* It was open when it was looked at: how far it goes is told by its records, not by those of the next segment, which may be
+ * small and seem to have room in it. */
+static void the_messages_of_the_next_segment_are_not_told_of_the_one_that_is_left_meanwhile(void **state)
+{
+    for (uint64_t put = 40; put <= 75; put++) {
+        lq_queue *queue;
+        lq_segment told, is;
+        snprintf(path, sizeof path, "%s%u", api_path(*state, "q"), (unsigned)put);
+        OK(lq_open(path, &small, &rolling.writer));
+        api_put_range(rolling.writer, 1, 10, SIZE);
+        OK(lq_sync(rolling.writer)); /* now there is a file */
+        rolling.io = lqi_io_posix;
+        rolling.io.read = read_and_roll;
+        OK(lqi_open_io(&rolling.io, path, &look, &queue));
+        rolling.put = put;
+        EQUAL(lq_each_segment(queue, keep_first, &told), 1);
+        EQUAL(rolling.put, 0);
+        EQUAL(lq_each_segment(queue, keep_first, &is), 1);
+        EQUAL(told.code, LQ_OK);
+        EQUAL(told.last_id, is.last_id);
+        EQUAL(told.bytes, is.bytes);
+        EQUAL(told.last_time_us, is.last_time_us);
+        OK(lq_close(queue));
+        OK(lq_close(rolling.writer));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(what_others_have_deleted_is_not_damage_though_the_memory_that_one_looks_at_knows_nothing_of_it),
         IN_DIRECTORY(what_is_missing_is_damage_if_nothing_says_that_it_was_deleted),
         IN_DIRECTORY(damage_of_which_nobody_knows_what_it_has_cost_is_told_as_such),
+        IN_DIRECTORY(the_messages_of_the_next_segment_are_not_told_of_the_one_that_is_left_meanwhile),
         IN_DIRECTORY(a_failure_while_damage_is_looked_at_again_is_an_error_and_no_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

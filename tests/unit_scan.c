@@ -397,6 +397,24 @@ static void what_is_bad_in_the_ring_and_in_the_file_is_one_hole(void **state)
     OK(lq_close(queue));
 }
 
+/* Which the ring and the file agree on: neither is asked again and again. */
+static void a_limit_in_the_middle_of_a_record_ends_the_walk_wherever_it_reads(void **state)
+{
+    lq_queue *queue = api_open(state, &(lq_options){.sync = LQ_SYNC_NEVER, .segment_size = 1 << 20, .ring_size = 64 << 10});
+    api_put_range(queue, 1, 20, BODY);
+    OK(lq_sync(queue));
+    for (uint64_t cut = 8; cut < SPAN; cut += 8) {
+        struct lqi_scan *scan = scan_from_the_start(queue);
+        uint64_t limit = 3 * SPAN + cut;
+        expect(scan, 1, 3, limit);
+        EQUAL(lqi_scan_next(scan, limit), LQI_HOLE);
+        EQUAL(scan->hole.count, 0);
+        EQUAL(lqi_scan_next(scan, limit), LQ_EMPTY);
+        lqi_scan_release(scan);
+    }
+    OK(lq_close(queue));
+}
+
 static void what_is_held_outlives_the_walk(void **state)
 {
     lq_queue *queue = queue_with(state, 1000, BODY, &small_segments);
@@ -441,6 +459,7 @@ int main(void)
         IN_DIRECTORY(what_is_found_behind_damage_must_fit),
         IN_DIRECTORY(a_hint_may_be_the_end),
         IN_DIRECTORY(what_is_bad_in_the_ring_and_in_the_file_is_one_hole),
+        IN_DIRECTORY(a_limit_in_the_middle_of_a_record_ends_the_walk_wherever_it_reads),
         IN_DIRECTORY(what_is_held_outlives_the_walk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
