@@ -365,6 +365,45 @@ static void a_file_that_was_damaged_as_the_queue_was_opened_is_not_used_before_i
     OK(lq_close(queue));
 }
 
+/* Where a consumer stands is in many places of its file: one that cannot be read is an error, not a message that comes again. */
+static void where_a_consumer_stands_is_not_guessed_when_its_file_cannot_be_read(void **state)
+{
+    const lq_options look = {.size = sizeof look, .flags = LQ_READ_ONLY};
+    struct io_fault fault;
+    lq_queue *queue;
+    lq_message messages[5];
+    size_t count;
+    unsigned failures[2] = {0, 0};
+
+    use_queue(state, "q");
+    queue = open_on(&lqi_io_posix);
+    lq_consumer *consumer = api_consumer(queue, "c", &in_window);
+    api_put_range(queue, 1, MESSAGES, SIZE);
+    OK(lq_get_batch(consumer, messages, 5, &count, 0));
+    OK(lq_ack(consumer, &messages[3])); /* the others come again */
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+
+    io_fault_init(&fault, &lqi_io_posix);
+    for (int looking = 0; looking < 2; looking++) {
+        for (uint64_t nth = 1;; nth++) {
+            lq_consumer_stats stats = {.size = sizeof stats};
+            io_fault_plan(&fault, IO_READ, nth, false, EIO);
+            int err = lqi_open_io(&fault.io, queue_path, looking ? &look : &small, &queue), opened = err;
+            if (!err) err = lq_get_consumer_stats(queue, "c", &stats);
+            bool over = fault.hits == 0;
+            io_fault_end(&fault);
+            if (err) IS(LQ_EIO, err);
+            else EQUAL(stats.ready, MESSAGES - 1);
+            failures[looking] += err != LQ_OK;
+            if (!opened) OK(lq_close(queue));
+            if (over) break;
+        }
+        HOLDS(failures[looking] > 3);
+    }
+    io_fault_release(&fault);
+}
+
 /* After a failed sync other files take the place of all offset files, but of what is none, or has just gone, there is none to take it. */
 static void what_is_no_offset_file_or_gone_is_not_replaced(void **state)
 {
@@ -452,6 +491,7 @@ int main(void)
         IN_DIRECTORY(numbers_of_the_dead_that_make_no_sense_cost_acks_and_no_message),
         IN_DIRECTORY(what_the_offset_file_has_is_not_taken_back),
         IN_DIRECTORY(a_file_that_was_damaged_as_the_queue_was_opened_is_not_used_before_it_is_opened_again),
+        IN_DIRECTORY(where_a_consumer_stands_is_not_guessed_when_its_file_cannot_be_read),
         IN_DIRECTORY(what_is_no_offset_file_or_gone_is_not_replaced),
         IN_DIRECTORY(a_dead_consumers_file_may_be_gone_or_damaged),
         IN_DIRECTORY(words_of_messages_that_are_gone_mean_nothing_to_new_ones),
