@@ -10,6 +10,9 @@ static pthread_cond_t step_done = PTHREAD_COND_INITIALIZER; /* in this process's
 static struct lqi_task *tasks;
 static pthread_t thread;
 static bool thread_runs;
+static struct lqi_task *running; /* whose step the thread is in */
+static bool taken_out;           /* a step has removed another task, which we may be listening to */
+static unsigned generation;      /* of the process; a thread that comes out of a step in another one than it went in has been forked there */
 static _Atomic uint32_t kicks;
 
 #define BELLS_MAX (LQI_WAIT_MANY - 1)
@@ -44,7 +47,8 @@ static void listen_to_all(struct sleep *sleep)
 
 static bool sweep_removed(void)
 {
-    bool any = false;
+    bool any = taken_out;
+    taken_out = false;
     for (struct lqi_task **place = &tasks; *place;) {
         if ((*place)->removed) {
             *place = (*place)->next;
@@ -57,15 +61,18 @@ static bool sweep_removed(void)
     return any;
 }
 
-/* Every task gets its step; the list may grow at its head and tasks be marked removed meanwhile. True: some of those that we
- * listen to have gone. */
-static bool run_all(struct sleep *sleep)
+/* Every task gets its step; the list may grow at its head and tasks be marked removed meanwhile, and the step itself may take others
+ * out. True: some of those that we listen to have gone. */
+static bool run_all(struct sleep *sleep, unsigned mine)
 {
     for (struct lqi_task *task = tasks; task; task = task->next) {
         if (task->removed) continue;
+        running = task;
         pthread_mutex_unlock(&lock);
         int64_t due = task->step(task->context);
         pthread_mutex_lock(&lock);
+        if (generation != mine) return true; /* the other tasks are the parent's, and what has begun here has its own thread */
+        running = NULL;
         if (due < sleep->until) sleep->until = due;
     }
     return sweep_removed();
@@ -77,15 +84,16 @@ static void *serve(void *unused)
     (void)unused;
 
     pthread_mutex_lock(&lock);
-    while (tasks) {
+    unsigned mine = generation;
+    while (tasks && generation == mine) {
         listen_to_all(&sleep);
         /* Who has removed a task may unmap its bell as soon as we let go of the lock: we listen anew, to those that are left. */
-        if (run_all(&sleep) || !tasks) continue; /* a child that was forked in a step has no tasks, and nobody who would wake it */
+        if (run_all(&sleep, mine)) continue;
         pthread_mutex_unlock(&lock);
         lqi_wait_many(sleep.words, sleep.seen, sleep.count, sleep.until);
         pthread_mutex_lock(&lock);
     }
-    thread_runs = false;
+    if (generation == mine) thread_runs = false;
     pthread_mutex_unlock(&lock);
     return NULL;
 }
@@ -106,8 +114,9 @@ static void after_fork_in_child(void)
 {
     static const pthread_cond_t unused = PTHREAD_COND_INITIALIZER;
     step_done = unused; /* it remembers waiters who are not in this process, and would wait for them */
-    tasks = NULL;
-    thread_runs = false;
+    tasks = running = NULL;
+    thread_runs = taken_out = false;
+    generation++;
     pthread_mutex_unlock(&lock);
 }
 
@@ -163,11 +172,23 @@ static bool is_there(const struct lqi_task *task)
     return false;
 }
 
+/* In a step of another task, for the thread cannot wait for itself. Nobody else can wait for this one: it has one owner. */
+static void take_out(const struct lqi_task *task)
+{
+    for (struct lqi_task **place = &tasks; *place; place = &(*place)->next) {
+        if (*place != task) continue;
+        *place = task->next;
+        taken_out = true;
+        return;
+    }
+}
+
 void lqi_service_remove(struct lqi_task *task)
 {
     pthread_mutex_lock(&lock);
     bool own = thread_runs && pthread_equal(thread, pthread_self());
     task->removed = true;
+    if (own && task != running) take_out(task);
     lqi_service_kick();
     while (!own && is_there(task)) pthread_cond_wait(&step_done, &lock);
     pthread_mutex_unlock(&lock);

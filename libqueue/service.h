@@ -19,7 +19,8 @@ struct lqi_task {
 };
 
 int lqi_service_add(struct lqi_task *task); /* LQ_ELIMIT: no thread could be started */
-/* On return the step is not running, unless the caller is the step. */
+/* On return the step is not running and the task is not known any more, unless the caller is that very step. Another step may be it: a
+ * handler closes what it likes, but for its own consumer. */
 void lqi_service_remove(struct lqi_task *task);
 void lqi_service_kick(void); /* have it look at all tasks now */
 

@@ -130,6 +130,70 @@ static void a_child_forked_in_a_handler_on_the_librarys_thread_settles_nothing(v
     OK(lq_close(queue));
 }
 
+static pid_t the_parent;
+static pthread_t first_thread;
+static const char *other_path;
+
+static int end_the_child(void *context, int code, const lq_message *message)
+{
+    (void)context;
+    (void)code;
+    (void)message;
+    if (getpid() != the_parent) _exit(3);
+    return LQ_SETTLE_ACK;
+}
+
+/* Two threads in one handler would be more than one consumer can take. */
+static int end_after_some(void *context, int code, const lq_message *message)
+{
+    if (code || !message || (atomic_load(&told) && !pthread_equal(first_thread, pthread_self()))) _exit(4);
+    first_thread = pthread_self();
+    if (atomic_fetch_add(&told, 1) == 20) _exit(42);
+    api_put(context, "again");
+    return LQ_SETTLE_ACK;
+}
+
+static int fork_and_begin_anew(void *context, int code, const lq_message *message)
+{
+    lq_queue *queue;
+    lq_consumer *consumer;
+    (void)context;
+    if (code || !message || atomic_load(&forking.child)) return LQ_SETTLE_ACK;
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        if (!THREADS_IN_CHILDREN) _exit(42);
+        atomic_store(&told, 0);
+        OK(lq_open(other_path, NULL, &queue));
+        consumer = api_consumer(queue, "c", NULL);
+        OK(lq_notify(consumer, end_after_some, queue));
+        api_put(queue, "first");
+        return LQ_SETTLE_KEEP;
+    }
+    atomic_store(&forking.child, child);
+    return LQ_SETTLE_ACK;
+}
+
+/* The thread that comes out of the handler in the child serves nobody there: not the parent's other consumers, and not those of the
+ * child, which have a thread of their own. */
+static void a_child_forked_on_the_librarys_thread_has_its_own(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    lq_consumer *other = api_consumer(queue, "other", NULL), *consumer = api_consumer(queue, "c", NULL);
+    memset(&forking, 0, sizeof forking);
+    the_parent = getpid();
+    other_path = api_path(*state, "of-the-child");
+    OK(lq_notify(other, end_the_child, NULL));
+    OK(lq_notify(consumer, fork_and_begin_anew, NULL));
+    api_put(queue, "one");
+    for (int i = 0; i < 10000 && !atomic_load(&forking.child); i++) api_sleep_ms(1);
+    HOLDS(atomic_load(&forking.child) > 0);
+    EQUAL(child_wait(atomic_load(&forking.child)), 42);
+    OK(lq_consumer_close(other));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 static volatile sig_atomic_t forked_by_signal;
 
 static void fork_now(int signal)
@@ -467,6 +531,7 @@ int main(int argc, char *argv[])
     if (argc == 2 && strcmp(argv[1], "--descriptors") == 0) return count_descriptors();
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_child_forked_in_a_handler_on_the_librarys_thread_settles_nothing),
+        IN_DIRECTORY(a_child_forked_on_the_librarys_thread_has_its_own),
         IN_DIRECTORY(a_child_forked_by_a_signal_while_get_waits_is_told_so),
         IN_DIRECTORY(a_child_forked_in_a_dispatched_handler_settles_nothing),
         IN_DIRECTORY(forks_beside_threads_that_put_sync_take_and_close_harm_nobody),

@@ -128,6 +128,54 @@ static void a_step_may_remove_itself(void **state)
     lqi_service_remove(&other.task);
 }
 
+/* A step of the library's thread, which runs a handler, may close what has a task of its own: whose memory is another's then. */
+struct remover {
+    struct lqi_task task;
+    struct counter *other;
+    _Atomic uint32_t done;
+};
+
+static int64_t remove_other(void *context)
+{
+    struct remover *remover = context;
+    if (remover->done) return INT64_MAX;
+    lqi_service_remove(&remover->other->task);
+    atomic_store(&remover->other->steps, 0);
+    remover->other->task.removed = false; /* by its next owner */
+    remover->other->task.next = NULL;
+    atomic_store(&remover->done, 1);
+    return INT64_MAX;
+}
+
+static void a_step_may_remove_another_task_which_is_gone_at_once(void **state)
+{
+    (void)state;
+    for (int first = 0; first < 2; first++) {
+        struct lqi_bell bell = {0}, gone_bell = {0};
+        struct counter gone = {.task = {.bell = &gone_bell}}, stays = {.task = {.bell = &bell}};
+        struct remover remover = {.task = {.step = remove_other, .context = &remover}, .other = &gone};
+        add(&stays);
+        HOLDS(reaches(&stays, 1));
+        if (first) atomic_store(&remover.done, 1);
+        if (first) OK(lqi_service_add(&remover.task)); /* what is added last stands first */
+        add(&gone);
+        HOLDS(reaches(&gone, 1));
+        if (!first) OK(lqi_service_add(&remover.task));
+        atomic_store(&remover.done, 0);
+        lqi_service_kick();
+        for (int i = 0; i < 10000 && !atomic_load(&remover.done); i++) api_sleep_ms(1);
+        HOLDS(atomic_load(&remover.done));
+        lqi_bell_ring(&gone_bell);
+        lqi_service_kick();
+        uint32_t steps = stays.steps;
+        lqi_bell_ring(&bell);
+        HOLDS(reaches(&stays, steps + 1)); /* those before and behind it are still there */
+        lqi_service_remove(&remover.task);
+        lqi_service_remove(&stays.task);
+        EQUAL(gone.steps, 0);
+    }
+}
+
 /* The thread is held up on its way to sleep: what it is about to listen to must not be another's memory by then. */
 static void a_bell_may_go_when_its_task_was_removed_and_others_stay(void **state)
 {
@@ -220,6 +268,7 @@ int main(void)
         IN_DIRECTORY(a_deaf_task_is_not_woken_until_it_is_kicked),
         IN_DIRECTORY(removing_waits_until_the_step_has_ended),
         IN_DIRECTORY(a_step_may_remove_itself),
+        IN_DIRECTORY(a_step_may_remove_another_task_which_is_gone_at_once),
         IN_DIRECTORY(a_bell_may_go_when_its_task_was_removed_and_others_stay),
         IN_DIRECTORY(one_step_that_dawdles_delays_the_others_and_loses_none),
         IN_DIRECTORY(more_bells_than_one_can_wait_for_are_heard),
