@@ -282,7 +282,9 @@ static int stand(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer,
     atomic_store(&consumer->dropped, standing.dropped);
     if (position->newest.delivered <= last_id) return LQ_OK;
     err = save_as(consumer, NULL, position, position->newest.durable, position->newest.durable_id, position->newest.time_us);
-    return err ? err : lqi_shared_sync(map, &position->file);
+    if (!err) err = lqi_shared_sync(map, &position->file);
+    if (!err) consumer->epoch = consumer->sequence;
+    return err;
 }
 
 static int load_one(const struct lqi_consumers *consumers, const char *name, struct lqi_consumer_slot *consumer)
@@ -343,6 +345,16 @@ static void put_word(void *context, uint64_t id, uint32_t word)
     slot->attempts = lqi_min64(word & LQI_WORD_ATTEMPTS, LQI_ATTEMPTS_MAX);
 }
 
+/* Whoever was at this before us has died or failed, and may have left an entry that counts and is not synced, or of which a
+ * sync is in doubt: nothing is written over before that is settled. */
+static int settle_earlier(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, const struct lqi_position *position)
+{
+    if (position->newest.sequence == consumer->epoch) return LQ_OK;
+    int err = sync_or_poison(consumers->log, consumer, position);
+    if (!err) consumer->epoch = position->newest.sequence;
+    return err;
+}
+
 /* Fills the region from the offset file, and begins a new incarnation in it, durably: words that an unsynced save
  * may have left for ids that are given again mean nothing from now on. */
 static int fill_region(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, struct lqi_region *region,
@@ -351,26 +363,25 @@ static int fill_region(const struct lqi_consumers *consumers, struct lqi_consume
     struct lqi_position_sides sides = {lqi_region_sides(region, consumer->window), 0};
     struct words words = {consumer, region};
     struct lqi_log *log = consumers->log;
+    uint64_t incarnation;
 
     memset(region, 0, lqi_region_size(consumer->window));
     for (uint32_t i = 0; i < consumer->window; i++) region->slots[i].position = LQI_POSITION_UNKNOWN;
     int err = lqi_position_load(position, put_word, &words, &sides, NULL);
     if (err) return err;
     lqi_consumer_mend(consumer, region);
-    int error = log->io->random(log->io, &consumer->incarnation, sizeof consumer->incarnation);
+    int error = log->io->random(log->io, &incarnation, sizeof incarnation);
     if (error) return lqi_fail_errno(error, "get random bytes for", position->file.name, -1);
 
-    if (atomic_load(&consumer->in_doubt)) { /* who was at this before has died: nothing is written over before that is settled */
-        err = sync_or_poison(log, consumer, position);
-        if (err) return err;
-    }
+    err = settle_earlier(consumers, consumer, position);
+    if (err) return err;
     /* The entry makes the words of other incarnations void: those of its own must be durable before. */
-    struct lqi_position_entry entry = {.floor = lqi_floor(consumer), .delivered = lqi_delivered(consumer),
-                                       .incarnation = consumer->incarnation};
+    struct lqi_position_entry entry = {.floor = lqi_floor(consumer), .delivered = lqi_delivered(consumer), .incarnation = incarnation};
     sides.epoch = consumer->epoch;
     err = lqi_position_save_blocks(position, &entry, 1, UINT64_MAX, &sides, word_of, &words);
     if (!err) err = sync_or_poison(log, consumer, position);
     if (err) return err;
+    consumer->incarnation = incarnation; /* not before: if we fail or die, lq_sync() saves what there is, and without its words */
     consumer->dirty_low = UINT64_MAX;
     consumer->dirty_high = 0;
     err = lqi_consumer_save(consumers, consumer, region, position);
@@ -392,6 +403,7 @@ static int make_region(const struct lqi_consumers *consumers, struct lqi_consume
     err = lqi_position_open(&position, consumers->log->io, consumers->dir, consumer->name, consumers->log->uuid, true);
     if (!err) {
         consumer->sequence = position.newest.sequence;
+        consumer->incarnation = position.newest.incarnation; /* not that of an attempt that has failed: its blocks will be written over */
         err = fill_region(consumers, consumer, region, &position);
         lqi_position_close(&position);
     }
@@ -459,7 +471,8 @@ static int make_consumer(const struct lqi_consumers *consumers, const char *name
                                         options->window ? options->window : 65536, &first, consumers->log->options.mode);
     if (!err) err = load_one(consumers, name, consumer);
     if (err) return err;
-    atomic_store(&consumer->next_position, position);
+    /* The file may be an older one, of a maker who died or failed: then what came since is between. */
+    if (lqi_delivered(consumer) == first.delivered) atomic_store(&consumer->next_position, position);
     *consumer_out = consumer;
     return LQ_OK;
 }

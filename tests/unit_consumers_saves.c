@@ -356,6 +356,126 @@ static void an_error_of_one_consumer_is_told_and_keeps_no_other_from_its_sync(vo
     end();
 }
 
+/* ---- coming to life ------------------------------------------------------------------------- */
+
+/* A queue that is opened anew, of whose consumer 3 and 5 of ten messages are settled. */
+static void begin_anew(void **state)
+{
+    begin(state);
+    take(10);
+    OK(lq_ack(consumer, &taken[2]));
+    OK(lq_ack(consumer, &taken[4]));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    OK(lqi_open_io(&machine, queue_path, NULL, &queue));
+    slot = lqi_consumers_find(queue->map.head, "c");
+    HOLDS(slot != NULL);
+    calls[0] = 0;
+}
+
+/* What was settled before is still, and what was tried has been tried. */
+static void has_lost_no_ack(void)
+{
+    static const uint64_t ids[] = {1, 2, 4, 6, 7, 8, 9, 10, 11};
+    size_t got;
+    consumer = api_consumer(queue, "c", NULL);
+    OK(lq_get_batch(consumer, taken, 9, &got, 0));
+    EQUAL(got, 9);
+    for (size_t i = 0; i < 9; i++) EQUAL(taken[i].id, ids[i]);
+    for (size_t i = 0; i < 8; i++) EQUAL(taken[i].attempts, 2);
+}
+
+/* An entry of an incarnation whose words are not there would make all of them void. */
+static void who_fails_to_bring_a_consumer_to_life_leaves_its_words_to_who_saves_next(void **state)
+{
+    begin_anew(state);
+    write_error = EIO;
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    HOLDS(strcmp(calls, "b1") == 0); /* the words could not be written */
+    write_error = 0;
+    OK(lq_sync(queue));
+    has_lost_no_ack();
+    end();
+}
+
+static int entry_and_death(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    int error = note_write(io, fd, offset, data, size);
+    return offset < LQI_POSITION_BLOCKS_AT ? EIO : error;
+}
+
+static int no_entry(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    if (offset >= LQI_POSITION_BLOCKS_AT) return note_write(io, fd, offset, data, size);
+    note("e");
+    return EIO;
+}
+
+static int blocks_and_death(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    int error = note_write(io, fd, offset, data, size);
+    return offset >= LQI_POSITION_BLOCKS_AT ? EIO : error;
+}
+
+/* The first has its words written and not its entry; the second writes over those words, and gets no further. */
+static void who_fails_after_another_has_failed_leaves_the_words_too(void **state)
+{
+    begin_anew(state);
+    machine.write = no_entry;
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    was_called("b1se");
+    machine.write = blocks_and_death;
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    was_called("b1");
+    machine.write = note_write;
+    OK(lq_sync(queue));
+    has_lost_no_ack();
+    end();
+}
+
+/* The newest entry counts, but a power loss may take it back: the words of the one before it must not be written over. */
+static void what_is_not_synced_is_synced_before_its_past_is_written_over(void **state)
+{
+    begin_anew(state);
+    machine.write = entry_and_death; /* written, and nobody lives to note it */
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    was_called("b1se");
+    machine.write = note_write;
+    consumer = api_consumer(queue, "c", NULL);
+    was_called("sb1ses");
+    OK(lq_consumer_close(consumer));
+    has_lost_no_ack();
+    end();
+}
+
+static int fail_dir_sync(const struct lqi_io *io, int dir)
+{
+    (void)io;
+    (void)dir;
+    return EIO;
+}
+
+/* It is there, though its maker could not say so: what came since is for it. */
+static void a_consumer_whose_maker_has_failed_stands_where_its_file_says(void **state)
+{
+    lq_consumer *late;
+    lq_message message;
+    const lq_consumer_options options = {.size = sizeof options, .start = LQ_START_END};
+    begin(state);
+    machine.dir_sync = fail_dir_sync;
+    IS(LQ_EIO, lq_consumer_open(queue, "late", &options, &late));
+    machine.dir_sync = lqi_io_posix.dir_sync;
+    api_put_range(queue, MESSAGES + 1, MESSAGES + 5, BODY);
+    OK(lq_sync(queue));
+    OK(lq_consumer_open(queue, "late", &options, &late));
+    for (uint64_t id = MESSAGES + 1; id <= MESSAGES + 5; id++) {
+        OK(lq_poll(late, &message));
+        EQUAL(message.id, id);
+    }
+    OK(lq_consumer_close(late));
+    end();
+}
+
 /* ---- witnesses ------------------------------------------------------------------------------- */
 
 static const uint8_t uuid[16] = "0123456789abcde";
@@ -501,6 +621,10 @@ int main(void)
         IN_DIRECTORY(a_failed_sync_poisons_and_stays_in_doubt),
         IN_DIRECTORY(who_has_nothing_to_sync_is_left_alone),
         IN_DIRECTORY(an_error_of_one_consumer_is_told_and_keeps_no_other_from_its_sync),
+        IN_DIRECTORY(who_fails_to_bring_a_consumer_to_life_leaves_its_words_to_who_saves_next),
+        IN_DIRECTORY(who_fails_after_another_has_failed_leaves_the_words_too),
+        IN_DIRECTORY(what_is_not_synced_is_synced_before_its_past_is_written_over),
+        IN_DIRECTORY(a_consumer_whose_maker_has_failed_stands_where_its_file_says),
         IN_DIRECTORY(the_most_that_any_offset_file_witnesses_counts),
         IN_DIRECTORY(a_consumer_in_doubt_is_known_wherever_it_is),
         IN_DIRECTORY(a_new_consumer_begins_where_it_is_told),
