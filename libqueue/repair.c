@@ -258,11 +258,18 @@ static int prove(const struct repair *repair)
     return err == LQ_ECORRUPT ? lqi_fail(err, "repaired as far as it can be, but %.460s", left.text) : err;
 }
 
+/* Not by closing it alone: a child that was forked meanwhile has it open, too. */
+static void let_go(const struct repair *repair, struct lqi_file *meta)
+{
+    if (meta->fd >= 0 && !repair->dry) repair->io->unlock(repair->io, meta->fd, LQI_BYTE_OPEN);
+    lqi_file_close(meta);
+}
+
 static void release(struct repair *repair)
 {
     lqi_aside_close(&repair->aside);
-    lqi_file_close(&repair->meta_file); /* with it go the locks */
-    lqi_file_close(&repair->old_meta);
+    let_go(repair, &repair->meta_file);
+    let_go(repair, &repair->old_meta);
     repair->io->close(repair->io, repair->log.log_dir);
     repair->io->close(repair->io, repair->consumers_dir);
     repair->io->close(repair->io, repair->dir);

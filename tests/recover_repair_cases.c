@@ -2,6 +2,7 @@
  * it; and a dry run says the same. Where files contradict each other it does nothing and says so. */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -573,6 +574,36 @@ static void a_queue_that_is_being_opened_is_in_use(void **state)
     OK(lq_repair(queue, 0, NULL, NULL, NULL));
 }
 
+static void fork_a_child(void *context, const lq_repair_step *step)
+{
+    pid_t *child = context;
+    (void)step;
+    *child = fork();
+    for (; *child == 0;) pause();
+}
+
+/* Any thread of the program may do so: the child has the files of the repair, with their locks, for as long as it lives. */
+static void a_child_that_was_forked_meanwhile_keeps_nobody_out(void **state)
+{
+    char queue[4096], path[4200];
+    const struct lqi_io *io = &lqi_io_posix;
+    int dir = -1, fd = -1;
+    bool locked = true;
+    pid_t child = -1;
+    strcpy(queue, make_queue(state));
+    snprintf(path, sizeof path, "%s/meta", queue);
+    api_file_flip(path, 100, 1);
+    OK(lq_repair(queue, 0, fork_a_child, &child, NULL));
+    HOLDS(child > 0);
+    HOLDS(io->dir_open(io, -1, queue, &dir) == 0 && io->open(io, dir, "meta", LQI_OPEN_READ, 0, &fd) == 0);
+    HOLDS(io->locked(io, fd, LQI_BYTE_OPEN, 1, &locked) == 0);
+    io->close(io, fd);
+    io->close(io, dir);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    HOLDS(!locked);
+}
+
 static void change_ring_size(struct lqi_shared *head)
 {
     head->identity.ring_size = 12345;
@@ -619,6 +650,7 @@ int main(void)
         IN_DIRECTORY(a_directory_that_cannot_be_made_is_an_answer),
         IN_DIRECTORY(the_call_is_checked_before_anything_is_done),
         IN_DIRECTORY(a_queue_that_is_being_opened_is_in_use),
+        IN_DIRECTORY(a_child_that_was_forked_meanwhile_keeps_nobody_out),
         IN_DIRECTORY(working_memory_that_makes_no_sense_is_set_aside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
