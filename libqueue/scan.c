@@ -277,16 +277,21 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
         scan->avoid_ring = scan->refreshed = false;
         return LQ_EMPTY;
     }
+    scan->position = bad;
     if (!found && !ring && end == scan->segment_end) {
-        id = lqi_scan_next_file(scan); /* a trailer is not believed alone: it may hide all that follows */
+        err = lqi_scan_next_file(scan, &id); /* a trailer is not believed alone: it may hide all that follows */
+        if (err) return err;
         if (scan->segment.sealed) id = lqi_min64(id, scan->segment.end.next_id);
     }
-    scan->position = bad;
     if (!found && scan->to_the_end) {
         lqi_scan_forget_buffer(scan);
         return lqi_scan_hole(scan, limit, 0, reason);
     }
-    return lqi_scan_hole(scan, to, id, reason);
+    bool from_ring = scan->from_ring;
+    scan->from_ring = ring; /* the hole is told of where it begins, the bytes at hand are from where it ends */
+    int result = lqi_scan_hole(scan, to, id, reason);
+    scan->from_ring = from_ring;
+    return result;
 }
 
 /* ---- payloads ----------------------------------------------------------- */

@@ -45,7 +45,7 @@ void lqi_scan_tell(const struct lqi_hole *hole);
 /* A hole of whole files, before the segment of first id `id` that begins at `position`. */
 int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t next);
 /* The id in the name of the file behind the open one; UINT64_MAX when there is none. */
-uint64_t lqi_scan_next_file(struct lqi_scan *scan);
+int lqi_scan_next_file(struct lqi_scan *scan, uint64_t *id_out);
 /* Opens the segment that holds the present position. */
 int lqi_scan_open_segment(struct lqi_scan *scan, uint64_t limit);
 

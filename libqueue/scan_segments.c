@@ -45,8 +45,8 @@ static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, s
 
     for (index++; index < count && !id; index++) {
         int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid);
-        if (err == LQ_ENOTFOUND) return err;
-        if (err) continue;
+        if (err == LQ_ECORRUPT || err == LQ_EVERSION) continue;
+        if (err) return err;
         to = next.head.position;
         id = ids[index];
         lqi_segment_close(&next);
@@ -62,15 +62,19 @@ static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, s
     return result;
 }
 
-/* An unsealed segment with another behind it ends where that one begins. */
-static void end_by_next(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index)
+/* An unsealed segment with others behind it ends where the first of them begins that can be opened. */
+static int end_by_next(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index)
 {
     struct lqi_segment next;
 
-    if (scan->segment.sealed || index + 1 >= count) return;
-    if (lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index + 1], scan->log->uuid)) return;
-    if (next.head.position >= scan->segment.head.position) scan->segment_end = next.head.position;
-    lqi_segment_close(&next);
+    for (index++; !scan->segment.sealed && scan->segment_end == UINT64_MAX && index < count; index++) {
+        int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid);
+        if (err == LQ_ECORRUPT || err == LQ_EVERSION) continue;
+        if (err) return err;
+        if (next.head.position >= scan->segment.head.position) scan->segment_end = next.head.position;
+        lqi_segment_close(&next);
+    }
+    return LQ_OK;
 }
 
 static size_t last_not_above(const uint64_t *ids, size_t count, uint64_t id)
@@ -84,32 +88,36 @@ static size_t last_not_above(const uint64_t *ids, size_t count, uint64_t id)
     return low; /* 0: all are above; else the index + 1 */
 }
 
-uint64_t lqi_scan_next_file(struct lqi_scan *scan)
+int lqi_scan_next_file(struct lqi_scan *scan, uint64_t *id_out)
 {
-    uint64_t *ids, id = UINT64_MAX;
+    uint64_t *ids;
     size_t count;
 
-    if (lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL)) return id;
+    *id_out = UINT64_MAX;
+    int err = lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL);
+    if (err) return err;
     size_t place = last_not_above(ids, count, scan->segment.head.first_id);
-    if (place < count) id = ids[place];
+    if (place < count) *id_out = ids[place];
     free(ids);
-    return id;
+    return LQ_OK;
 }
 
 /* A file that is none of ours may have the name of a message in the middle of a good segment: that one goes on
- * beyond it. */
-static bool use_covering(struct lqi_scan *scan, const uint64_t *ids, size_t index)
+ * beyond it. LQ_EMPTY: there is none such. */
+static int use_covering(struct lqi_scan *scan, const uint64_t *ids, size_t index)
 {
     while (index-- > 0) {
-        if (use_segment(scan, ids[index])) continue;
+        int err = use_segment(scan, ids[index]);
+        if (lqi_is_unreadable(err)) continue;
+        if (err) return err;
         if (scan->segment.sealed && scan->position < scan->segment_end && scan->next_id < scan->segment.end.next_id) {
             if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
-            return true;
+            return LQ_OK;
         }
         break;
     }
     lqi_scan_close_segment(scan);
-    return false;
+    return LQ_EMPTY;
 }
 
 /* The segment number `index` of the list is damaged: a hole, in its name. */
@@ -126,18 +134,38 @@ static int step_over_damaged(struct lqi_scan *scan, const uint64_t *ids, size_t 
 
 /* The open segment begins behind the present position: then something is missing between, or its header lies and would
  * have all that follows passed over. The one behind it knows. */
-static bool begins_too_late(const struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit)
+static int begins_too_late(const struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit, bool *late_out)
 {
     uint64_t begin = scan->segment.head.position;
     struct lqi_segment next;
 
-    if (begin > limit) return true;
+    *late_out = begin > limit;
+    if (*late_out) return LQ_OK;
     for (index++; index < count; index++) {
-        if (lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid)) continue;
+        int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid);
+        if (err == LQ_ECORRUPT || err == LQ_EVERSION) continue;
+        if (err) return err;
         lqi_segment_close(&next);
-        return next.head.position < begin;
+        *late_out = next.head.position < begin;
+        break;
     }
-    return false;
+    return LQ_OK;
+}
+
+/* The segment number `index` of the list is open: does it hold the present position? */
+static int settle_in(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit)
+{
+    bool late = false;
+    int err = LQ_OK;
+    if (scan->position < scan->segment.head.position) err = begins_too_late(scan, ids, count, index, limit, &late);
+    if (late) return step_over_damaged(scan, ids, count, index, limit, "the header says that it begins behind what follows it");
+    if (!err) err = end_by_next(scan, ids, count, index);
+    if (err) { /* or the next try would find it open, and not ask again */
+        lqi_scan_close_segment(scan);
+        return err;
+    }
+    if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
+    return scan->position < scan->segment_end ? LQ_OK : step_over(scan, ids, count, index, limit, NULL);
 }
 
 static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count, uint64_t limit)
@@ -151,16 +179,10 @@ static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count
     if (lqi_is_unreadable(err)) {
         char reason[sizeof scan->hole.text];
         snprintf(reason, sizeof reason, "%s", lq_error_text());
-        if (use_covering(scan, ids, index)) return LQ_OK;
-        return step_over_damaged(scan, ids, count, index, limit, reason);
+        err = use_covering(scan, ids, index);
+        return err == LQ_EMPTY ? step_over_damaged(scan, ids, count, index, limit, reason) : err;
     }
-    if (err) return err;
-    if (scan->position < scan->segment.head.position && begins_too_late(scan, ids, count, index, limit))
-        return step_over_damaged(scan, ids, count, index, limit, "the header says that it begins behind what follows it");
-    end_by_next(scan, ids, count, index);
-    if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
-    if (scan->position >= scan->segment_end) return step_over(scan, ids, count, index, limit, NULL);
-    return LQ_OK;
+    return err ? err : settle_in(scan, ids, count, index, limit);
 }
 
 int lqi_scan_open_segment(struct lqi_scan *scan, uint64_t limit)

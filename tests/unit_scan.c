@@ -274,6 +274,66 @@ static void a_missing_segment_is_a_hole_of_known_size(void **state)
     OK(lq_close(queue));
 }
 
+/* Walks over all of it, errors of the machine included, which are met again. Returns how many messages were met, and adds up those in holes. */
+static uint64_t walk_over_all(lq_queue *queue, uint64_t *lost_out)
+{
+    struct lqi_scan *scan = scan_from_the_start(queue);
+    uint64_t met = 0;
+    int err;
+    *lost_out = 0;
+    while ((err = lqi_scan_next(scan, end_of(queue))) != LQ_EMPTY) {
+        met += err == LQ_OK;
+        if (err == LQI_HOLE) *lost_out += scan->hole.count;
+    }
+    lqi_scan_release(scan);
+    return met;
+}
+
+/* Of many segments, the second loses its last two records, its index and its trailer, and the third all it has: so many messages. */
+static uint64_t destroy_third(void **state)
+{
+    unsigned long long third, fourth;
+    HOLDS(sscanf(strrchr(api_segment(api_path(*state, "q"), 2), '/'), "/%llu", &third) == 1);
+    HOLDS(sscanf(strrchr(api_segment(api_path(*state, "q"), 3), '/'), "/%llu", &fourth) == 1);
+    uint64_t size = damage_size(api_segment(api_path(*state, "q"), 1));
+    damage_fill(api_segment(api_path(*state, "q"), 1), size - 400, 400, 7);
+    size = damage_size(api_segment(api_path(*state, "q"), 2));
+    damage_zero(api_segment(api_path(*state, "q"), 2), 0, size);
+    return fourth - third + 2;
+}
+
+/* Where the one before ends is told by the next one that can be opened. */
+static void a_destroyed_segment_behind_one_without_its_end_costs_itself(void **state)
+{
+    lq_queue *queue = queue_with(state, 3000, BODY, &small_segments);
+    uint64_t lost, gone = destroy_third(state);
+    EQUAL(walk_over_all(queue, &lost), 3000 - gone);
+    EQUAL(lost, gone);
+    OK(lq_close(queue));
+}
+
+/* A good file that cannot be opened just now is no part of the damage before it. */
+static void an_error_behind_a_destroyed_segment_does_not_make_the_hole_larger(void **state)
+{
+    lq_queue *queue = queue_with(state, 3000, BODY, &small_segments);
+    const enum io_kind kinds[] = {IO_OPEN, IO_READ, IO_STAT, IO_DIR_LIST};
+    struct io_fault fault;
+    uint64_t lost, gone = destroy_third(state);
+    io_fault_init(&fault, &lqi_io_posix);
+    queue->log.io = &fault.io;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint64_t nth = 1;
+        do {
+            io_fault_plan(&fault, kinds[i], nth++, false, EMFILE);
+            EQUAL(walk_over_all(queue, &lost), 3000 - gone);
+            EQUAL(lost, gone);
+        } while (fault.hits);
+        HOLDS(nth > 5);
+    }
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+}
+
 /* Long damage: more than is read at a time. The machine fails on the way over it, and is well again. */
 static void an_error_on_the_way_over_damage_changes_nothing_about_it(void **state)
 {
@@ -397,6 +457,23 @@ static void what_is_bad_in_the_ring_and_in_the_file_is_one_hole(void **state)
     OK(lq_close(queue));
 }
 
+/* The way over it leads into the ring; the bad byte is the file's. */
+static void what_is_bad_where_the_ring_begins_is_told_of_the_file(void **state)
+{
+    const lq_options options = {.segment_size = 1 << 20, .ring_size = 64 << 10};
+    lq_queue *queue = api_open(state, &options);
+    api_put_range(queue, 1, 1000, BODY);
+    uint64_t number = lqi_ring_oldest(&queue->log.ring) / SPAN + 1; /* lies in both, but for its header */
+    HOLDS(lqi_ring_oldest(&queue->log.ring) % SPAN > 40);
+    flip(state, number, 5);
+    struct lqi_scan *scan = scan_from_the_start(queue);
+    expect(scan, 1, number - 1, end_of(queue));
+    expect_hole(scan, number, 1, 256 + (number - 1) * SPAN, end_of(queue));
+    expect(scan, number + 1, 1000, end_of(queue));
+    lqi_scan_release(scan);
+    OK(lq_close(queue));
+}
+
 /* Which the ring and the file agree on: neither is asked again and again. */
 static void a_limit_in_the_middle_of_a_record_ends_the_walk_wherever_it_reads(void **state)
 {
@@ -455,9 +532,12 @@ int main(void)
         IN_DIRECTORY(a_missing_segment_is_a_hole_of_known_size),
         IN_DIRECTORY(who_is_lapped_goes_on_in_the_files),
         IN_DIRECTORY(a_bad_place_in_the_ring_is_looked_for_in_the_file),
+        IN_DIRECTORY(a_destroyed_segment_behind_one_without_its_end_costs_itself),
+        IN_DIRECTORY(an_error_behind_a_destroyed_segment_does_not_make_the_hole_larger),
         IN_DIRECTORY(an_error_on_the_way_over_damage_changes_nothing_about_it),
         IN_DIRECTORY(what_is_found_behind_damage_must_fit),
         IN_DIRECTORY(a_hint_may_be_the_end),
+        IN_DIRECTORY(what_is_bad_where_the_ring_begins_is_told_of_the_file),
         IN_DIRECTORY(what_is_bad_in_the_ring_and_in_the_file_is_one_hole),
         IN_DIRECTORY(a_limit_in_the_middle_of_a_record_ends_the_walk_wherever_it_reads),
         IN_DIRECTORY(what_is_held_outlives_the_walk),
