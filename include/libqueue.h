@@ -350,7 +350,8 @@ typedef struct lq_consumer_options {
 LQ_API int lq_consumer_open(lq_queue *queue, const char *name, const lq_consumer_options *options,
                             lq_consumer **consumer_out);
 
-/* Leaves. What this member holds unsettled goes back at once to the others; all
+/* Leaves. What this member holds unsettled goes back at once to the others (with
+ * LQ_EBUSY, when who was stopped is out of the way); all
  * memory it was lent becomes invalid. NULL is LQ_OK. Frees the handle whatever it
  * returns, except for LQ_EINVAL: a consumer cannot be closed from its own handler. */
 LQ_API int lq_consumer_close(lq_consumer *consumer);

@@ -500,6 +500,8 @@ int lq_consumer_close(lq_consumer *consumer)
             lqi_member_leave(&consumer->member);
             err = lqi_consumer_save(&consumer->queue->consumers, consumer->slot, consumer->member.region, &consumer->position);
             lqi_consumer_unlock(consumer->slot);
+        } else {
+            lqi_member_abandon(&consumer->member); /* who has it was stopped, and this process may live for long */
         }
     }
     free_consumer(consumer);

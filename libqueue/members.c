@@ -188,6 +188,11 @@ void lqi_member_leave(struct lqi_member *member)
     if (atomic_load(&member->consumer->returned) > before) lqi_bell_ring(&member->map->head->log.arrived);
 }
 
+void lqi_member_abandon(struct lqi_member *member)
+{
+    atomic_store(&member->region->members[member->index].handle_generation, UINT64_MAX);
+}
+
 /* ---- handing out -------------------------------------------------------- */
 
 static void lease(struct lqi_member *member, struct lqi_slot *slot, uint64_t id, struct lqi_grant *grant_out)

@@ -42,6 +42,10 @@ void lqi_consumer_unlock(struct lqi_consumer_slot *consumer);
 int lqi_member_join(struct lqi_member *member); /* sets index; LQ_ELIMIT */
 void lqi_member_leave(struct lqi_member *member); /* gives back all it holds */
 
+/* Without the lock, for one who cannot have it and goes: it counts as dead from now on, as if its handle did not live any more. */
+void lqi_member_abandon(struct lqi_member *member);
+
+/* For the owner of the lock again: */
 /* Leases the message `id` = delivered + 1, in the record at `position`. */
 void lqi_lease_next(struct lqi_member *member, uint64_t position, struct lqi_grant *grant_out);
 /* Leases the lowest message that waits to come again; false when there is none. */

@@ -110,7 +110,7 @@ struct lqi_handle_slot {
 
 /* A member of a consumer, in the consumer's region. */
 struct lqi_member_slot {
-    uint64_t handle_generation; /* 0: free */
+    _Atomic uint64_t handle_generation; /* 0: free; that of no handle: the member has gone without the lock */
     uint32_t handle;
     uint32_t unused;
 };

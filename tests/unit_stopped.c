@@ -196,6 +196,29 @@ static void what_cannot_be_read_nor_given_back_is_given_back_by_the_close(void *
     given_back_at(CLOSE, state);
 }
 
+/* It cannot say that it goes. That it has gone is seen all the same, though the process and its handle live on. */
+static void what_a_member_holds_that_closes_while_another_is_stopped_goes_to_others_afterwards(void **state)
+{
+    lq_queue *queue = begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL), *other = api_consumer(queue, "c", NULL);
+    api_put(queue, "held");
+    api_get(consumer, "held");
+    stop_with(CONSUMER_C);
+    lqi_lock_patience_ms = 100;
+    TIMED(LQ_EBUSY, lq_consumer_close(consumer));
+    child_kill(holder.child);
+
+    lq_message message;
+    OK(lq_get(other, &message, 100));
+    HOLDS(api_is_text(&message, "held"));
+    EQUAL(message.attempts, 2);
+    OK(lq_ack(other, &message));
+    EQUAL(api_consumer_stats(queue, "c").members, 1);
+    OK(lq_consumer_close(other));
+    OK(lq_consumer_delete(queue, "c"));
+    OK(lq_close(queue));
+}
+
 static void what_is_damaged_and_cannot_be_settled_is_told_once_and_settled_at_the_next_call(void **state)
 {
     lq_message message;
@@ -449,6 +472,7 @@ int main(void)
         IN_DIRECTORY(what_cannot_be_read_nor_given_back_is_given_back_by_the_next_poll),
         IN_DIRECTORY(what_cannot_be_read_nor_given_back_is_given_back_by_the_next_ack),
         IN_DIRECTORY(what_cannot_be_read_nor_given_back_is_given_back_by_the_close),
+        IN_DIRECTORY(what_a_member_holds_that_closes_while_another_is_stopped_goes_to_others_afterwards),
         IN_DIRECTORY(what_is_damaged_and_cannot_be_settled_is_told_once_and_settled_at_the_next_call),
         IN_DIRECTORY(a_batch_that_meets_a_stopped_member_is_what_it_had_by_then),
         IN_DIRECTORY(the_descriptor_of_who_could_not_give_back_stays_readable),

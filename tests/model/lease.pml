@@ -9,7 +9,8 @@
  *   advance_floor    advance_floor(): loads, and one store
  *   give_back        give_back()
  *   take_back, bury  take_back(), bury_the_dead(): first what the dead member holds, then its place
- *   join             lqi_member_join(), into the place of one who has died or left; to leave is take_back() of one's own
+ *   join             lqi_member_join(), into the place of one who has died or left; to leave is take_back() of one's own, and
+ *                    lqi_member_abandon(), without the lock, is a death
  *   lease            lease(): token, member, attempt, state, count
  *   lease_next       lqi_lease_next(): the slot, in two stores, and lease(); then `delivered`
  *   lease_returned   lqi_lease_returned()
