@@ -91,8 +91,8 @@ static void set_mode(int fd, uint32_t mode)
     if (fstat(fd, &stat) == 0 && (stat.st_mode & 0777) != mode) (void)fchmod(fd, (stat.st_mode & 07000) | (mode_t)mode);
 }
 
-/* Hands a file on: root to its owner and group, others to a group that they are in. Where that is not allowed, or the file
- * system has no owners or does not know this one, the file stays ours, which is fine. */
+/* Hands a file on: root to its owner and group, others to a group that they are in. Where that is not allowed (EACCES: says a
+ * security module), or the file system has no owners or does not know this one, the file stays ours, which is fine. */
 static int give(int fd, const struct stat *to)
 {
     uid_t user = geteuid() == 0 ? to->st_uid : (uid_t)-1;
@@ -102,7 +102,7 @@ static int give(int fd, const struct stat *to)
     if (fstat(fd, &now) < 0) return errno;
     if ((user == (uid_t)-1 || now.st_uid == user) && now.st_gid == to->st_gid) return 0;
     RETRY_EINTR(result, fchown(fd, user, to->st_gid));
-    if (result == 0 || errno == EPERM || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS) return 0;
+    if (result == 0 || errno == EPERM || errno == EACCES || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS) return 0;
     return errno;
 }
 

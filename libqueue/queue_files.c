@@ -181,7 +181,10 @@ int lqi_queue_files_open(lq_queue *queue, const char *path, const lq_options *as
     err = lqi_meta_open(queue->io, queue->dir, writable, &queue->meta_file, &queue->meta, &trim);
     if (err == LQ_ENOTFOUND && writable && !(asked->flags & LQ_NO_CREATE)) {
         err = make_queue(queue, path, asked);
-        if (!err) err = lqi_meta_open(queue->io, queue->dir, writable, &queue->meta_file, &queue->meta, &trim);
+        if (!err) {
+            err = lqi_meta_open(queue->io, queue->dir, writable, &queue->meta_file, &queue->meta, &trim);
+            queue->meta_moved = err == LQ_ENOTFOUND; /* it was another maker's, who has failed and taken it away */
+        }
     } else if (err == LQ_ENOTFOUND) {
         err = check_empty(queue, path);
         if (!err) err = lqi_fail(LQ_ENOTQUEUE, "%s is not a queue: it has no file '" LQI_META_NAME "'", path);

@@ -238,6 +238,32 @@ static void who_waited_for_a_maker_that_failed_makes_the_queue_himself(void **st
     OK(lq_verify(queue_path, 0, NULL, NULL, NULL));
 }
 
+/* Two make it at once; the faster one fails, and takes his `meta` away, before the other has opened it. */
+static int open_when_it_is_gone(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    char path[4300];
+    (void)io;
+    if (strcmp(name, "meta") == 0 && ++other.asked == 2) {
+        snprintf(path, sizeof path, "%s/meta", queue_path);
+        damage_remove(path);
+    }
+    return lqi_io_posix.open(&lqi_io_posix, dir, name, flags, mode, fd_out);
+}
+
+static void who_found_the_meta_of_a_maker_that_failed_makes_the_queue_himself(void **state)
+{
+    lq_queue *queue;
+    begin(state);
+    other.io = lqi_io_posix;
+    other.io.open = open_when_it_is_gone;
+    other.asked = 0;
+    OK(lqi_open_io(&other.io, queue_path, &large, &queue));
+    HOLDS(other.asked > 2);
+    api_put(queue, "first");
+    OK(lq_close(queue));
+    OK(lq_verify(queue_path, 0, NULL, NULL, NULL));
+}
+
 static void who_waited_for_a_repair_opens_what_it_has_put_in_the_place_of_meta(void **state)
 {
     lq_queue *queue;
@@ -277,6 +303,7 @@ int main(void)
         IN_DIRECTORY(what_somebody_else_has_begun_to_use_stays),
         IN_DIRECTORY(what_another_maker_has_made_stays),
         IN_DIRECTORY(who_waited_for_a_maker_that_failed_makes_the_queue_himself),
+        IN_DIRECTORY(who_found_the_meta_of_a_maker_that_failed_makes_the_queue_himself),
         IN_DIRECTORY(who_waited_for_a_repair_opens_what_it_has_put_in_the_place_of_meta),
         IN_DIRECTORY(a_queue_that_goes_each_time_is_not_found),
     };
