@@ -312,7 +312,8 @@ LQ_API int lq_put(lq_queue *queue, const void *data, size_t size, uint64_t *id_o
 LQ_API int lq_put_batch(lq_queue *queue, const lq_message *messages, size_t count, uint64_t *first_id_out);
 
 /* Returns when everything put and acked so far, by any process, is durable.
- * LQ_EPOISONED LQ_EREADONLY LQ_ENOSPC. */
+ * LQ_EPOISONED LQ_EREADONLY LQ_ENOSPC LQ_ELIMIT; LQ_ENOTFOUND LQ_ECORRUPT when a consumer's
+ * offset file is gone or was damaged. */
 LQ_API int lq_sync(lq_queue *queue);
 
 /* ---- consumers --------------------------------------------------------- */
@@ -345,8 +346,8 @@ typedef struct lq_consumer_options {
 
 /* Joins the consumer `name` as a new member, making the consumer when missing.
  * `options` may be NULL. LQ_ENAME LQ_ENOTFOUND LQ_EMISMATCH LQ_ENOSPC LQ_ELIMIT
- * LQ_EREADONLY; LQ_ECORRUPT when its offset file cannot be trusted (the text
- * names it; the queue and other consumers are not touched by it). */
+ * LQ_EREADONLY LQ_EPOISONED LQ_EVERSION; LQ_ECORRUPT when its offset file cannot be trusted (the
+ * text names it; the queue and other consumers are not touched by it). */
 LQ_API int lq_consumer_open(lq_queue *queue, const char *name, const lq_consumer_options *options,
                             lq_consumer **consumer_out);
 
