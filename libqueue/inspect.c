@@ -266,14 +266,16 @@ static void stats_of_memory(const struct lqi_view *view, lq_stats *stats)
     const lq_queue *queue = view->queue;
     const struct lqi_shared *head = view->log.shared;
     const struct lqi_log_state *state = &head->log;
-    struct lqi_tail tail = peek_tail(state);
 
+    /* What goes behind is read first, so that it is behind in the answer, too, whatever others put meanwhile. */
+    uint64_t synced_id = atomic_load(&state->synced_id);
     stats->first_id = atomic_load(&state->first_id);
-    stats->last_id = tail.next_id - 1;
-    stats->visible_id = queue->meta.options.sync == LQ_SYNC_ALWAYS ? atomic_load(&state->synced_id) : stats->last_id;
-    stats->appended = tail.end;
-    stats->written = atomic_load(&state->written);
     stats->synced = atomic_load(&state->synced);
+    stats->written = atomic_load(&state->written);
+    struct lqi_tail tail = peek_tail(state);
+    stats->last_id = tail.next_id - 1;
+    stats->visible_id = queue->meta.options.sync == LQ_SYNC_ALWAYS ? synced_id : stats->last_id;
+    stats->appended = tail.end;
     stats->bytes = tail.end - lqi_min64(tail.end, atomic_load(&state->first_position));
     stats->recovered_bytes = atomic_load(&head->recovered_bytes);
     stats->recovered_messages = atomic_load(&head->recovered_messages);
