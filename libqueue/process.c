@@ -55,6 +55,8 @@ void lqi_process_remove(struct lqi_forkable *queue)
         *place = queue->next;
         break;
     }
+    /* Before anybody can fork: a child that does not know of them would hold our locks as long as it lives. */
+    for (size_t i = 0; i < sizeof queue->lock_files / sizeof queue->lock_files[0]; i++) lqi_file_close(queue->lock_files[i]);
     pthread_mutex_unlock(&lock);
 }
 

@@ -17,7 +17,7 @@ struct lqi_forkable {
 };
 
 int lqi_process_add(struct lqi_forkable *queue); /* LQ_ENOMEM */
-void lqi_process_remove(struct lqi_forkable *queue);
+void lqi_process_remove(struct lqi_forkable *queue); /* and closes those files: there is no moment between the two for a fork */
 
 /* Called in the child, after the queues were marked; for the service thread, which is not there. One only. */
 void lqi_process_on_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));

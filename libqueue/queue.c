@@ -324,14 +324,12 @@ static int start_interval(lq_queue *queue)
 
 /* ---- open --------------------------------------------------------------- */
 
-/* All but the directory. */
+/* All but the directory, and what is closed for those who fork. */
 static void close_files(lq_queue *queue)
 {
     lqi_file_close(&queue->log.writing.file);
     lqi_file_close(&queue->log.syncing.file);
     lqi_shared_detach(&queue->map);
-    lqi_file_close(&queue->shared_locks);
-    lqi_file_close(&queue->meta_file); /* with it go this handle's locks */
     queue->io->close(queue->io, queue->log.log_dir);
     queue->io->close(queue->io, queue->consumers_dir);
     queue->consumers_dir = queue->log.log_dir = -1;
@@ -339,7 +337,7 @@ static void close_files(lq_queue *queue)
 
 static void free_queue(lq_queue *queue)
 {
-    lqi_process_remove(&queue->forkable); /* first: the child of a fork would close, by their numbers, what we have closed */
+    lqi_process_remove(&queue->forkable); /* closes `meta` and the other `shared`: with them go this handle's locks */
     close_files(queue);
     queue->io->close(queue->io, queue->dir);
     free(queue);

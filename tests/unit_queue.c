@@ -338,6 +338,39 @@ static void numbers_that_make_no_sense_do_not_become_the_beginning_of_the_log(vo
     OK(lq_close(queue));
 }
 
+static unsigned unmapped;
+
+static void unmap_without_locks(const struct lqi_io *io, void *map, size_t size, size_t mirrored)
+{
+    bool live;
+    (void)io;
+    int fd = open(in_queue("meta"), O_RDWR | O_CLOEXEC);
+    HOLDS(fd >= 0);
+    EQUAL(lqi_io_posix.locked(&lqi_io_posix, fd, LQI_BYTE_HANDLE, LQI_HANDLES_MAX, &live), 0);
+    HOLDS(!live);
+    close(fd);
+    unmapped++;
+    lqi_io_posix.unmap(&lqi_io_posix, map, size, mirrored);
+}
+
+/* Who has not come to give its locks back gives up the files at once: a child of a fork in between would keep them. */
+static void a_handle_that_no_fork_knows_of_any_more_holds_no_locks(void **state)
+{
+    (void)state;
+    lq_queue *queue = open_it(0);
+    api_put(queue, "stays");
+    fault.io.unmap = unmap_without_locks;
+    io_fault_plan(&fault, IO_LOCK, 1, false, ENOLCK);
+    IS(LQ_EIO, lq_close(queue));
+    EQUAL(fault.hits, 1);
+    EQUAL(unmapped, 1);
+    fault.io.unmap = lqi_io_posix.unmap;
+    io_fault_end(&fault);
+    queue = open_it(0);
+    EQUAL(api_stats(queue).last_id, 1);
+    OK(lq_close(queue));
+}
+
 int main(void)
 {
 #define WITH_FAULTS(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -353,6 +386,7 @@ int main(void)
         WITH_FAULTS(memory_that_was_written_over_takes_no_more_handles),
         WITH_FAULTS(the_place_of_a_handle_that_is_dying_can_be_taken),
         WITH_FAULTS(a_meta_that_cannot_be_read_is_not_written_for_nothing),
+        WITH_FAULTS(a_handle_that_no_fork_knows_of_any_more_holds_no_locks),
         WITH_FAULTS(numbers_that_make_no_sense_do_not_become_the_beginning_of_the_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
