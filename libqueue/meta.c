@@ -239,8 +239,11 @@ int lqi_trim_store(const struct lqi_file *file, const uint8_t uuid[16], struct l
     assert(trim->position % 8 == 0 && trim->position <= trim->synced);
     next.sequence++;
     slot_encode(bytes, uuid, &next);
-    /* The other slot stays as it is until this one is durable. */
-    int err = lqi_file_write(file, SLOTS_AT + next.sequence % 2 * SLOT_SIZE, bytes, sizeof bytes);
+    /* Of the two slots one is durable at any time. Who wrote the newest may have died before he had synced it: what we have read
+     * is in the page cache then, and the disk has the one that we are about to write over. */
+    int err = lqi_file_sync(file);
+    if (err) return err;
+    err = lqi_file_write(file, SLOTS_AT + next.sequence % 2 * SLOT_SIZE, bytes, sizeof bytes);
     if (err) return err;
     err = lqi_file_sync(file);
     if (err) return err;

@@ -1,4 +1,5 @@
 /* What a queue is: options completed and compared, kept in a file, read back in spite of damage. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -677,7 +678,23 @@ static void a_trim_that_fails_leaves_the_old_or_the_new(void **state)
     int dir = open_dir(state);
 
     assert_int_equal(lqi_meta_create(io, dir, &sample), LQ_OK);
-    assert_int_equal(each_fault(store, &dir), 2 * 2);
+    assert_int_equal(each_fault(store, &dir), 3 * 2);
+    io->close(io, dir);
+}
+
+/* Whoever wrote it may have died before he had synced it. */
+static void no_slot_is_written_over_before_the_other_is_durable(void **state)
+{
+    int dir = open_dir(state);
+    struct io_fault fault;
+
+    io_fault_init(&fault, io);
+    assert_int_equal(lqi_meta_create(io, dir, &sample), LQ_OK);
+    io_fault_plan(&fault, IO_SYNC, 1, false, EIO);
+    store(&fault, &dir);
+    assert_int_equal(fault.hits, 1);
+    assert_int_equal(fault.calls[IO_WRITE], 0);
+    io_fault_release(&fault);
     io->close(io, dir);
 }
 
@@ -711,6 +728,7 @@ int main(void)
         with_files(a_creation_that_fails_leaves_nothing_or_all),
         with_files(an_opening_that_fails_leaks_nothing),
         with_files(a_trim_that_fails_leaves_the_old_or_the_new),
+        with_files(no_slot_is_written_over_before_the_other_is_durable),
     };
     return cmocka_run_group_tests_name("meta", tests, NULL, NULL);
 }
