@@ -244,15 +244,19 @@ static bool check_verify(const struct damaged *damaged, const struct lqi_io *io,
 
 /* ---- one case: keep -------------------------------------------------------------------- */
 
-/* The bytes that the damage changed are still as it left them; a missing file is still missing. */
+/* Where the damage changed bytes, they and what is around them are still as it left them; a missing file is still missing.
+ * (Around them: who writes the state of the dead into a block may write the very byte that the damage had made.) */
 static bool stays_damaged(const struct damaged *damaged, const struct lqi_io *io)
 {
+    enum { AROUND = LQI_POSITION_BLOCK };
     const struct specimen_file *file = damaged->file;
     size_t now_size = 0;
     uint8_t *now = specimen_read(io, file->dir, file->name, &now_size);
     bool stays = damaged->bytes ? now && (damaged->size == file->size || now_size == damaged->size) : !now;
-    for (size_t i = 0; i < damaged->size && damaged->bytes && stays; i++)
-        stays = damaged->bytes[i] == file->bytes[i] || (i < now_size && now[i] == damaged->bytes[i]);
+    for (size_t i = 0; i < damaged->size && damaged->bytes && stays; i++) {
+        size_t from = i / AROUND * AROUND, size = lqi_min64(AROUND, lqi_min64(damaged->size, now_size) - lqi_min64(from, now_size));
+        stays = damaged->bytes[i] == file->bytes[i] || (i < now_size && memcmp(now + from, damaged->bytes + from, size) == 0);
+    }
     free(now);
     return stays;
 }
