@@ -84,7 +84,7 @@ static struct lqi_found *recover_as(const struct lqi_trim *trim, const char *exp
     OK(lqi_recover_log(&the_log, trim, &promised, the_dead, &found, &messages));
     EQUAL(next_descriptor(), before);
     the_log.io = &lqi_io_posix;
-    if (strchr(deeds, 'M')) { /* what was noted is what was known, with the next number */
+    if (strstr(deeds, "mM")) { /* what was noted is what was known, with the next number */
         struct lqi_trim noted;
         meta.io = &lqi_io_posix;
         OK(lqi_trim_load(&meta, uuid, &noted));
@@ -135,7 +135,7 @@ static void what_was_trimmed_goes_once_that_is_durable_and_the_last_file_never(v
     static const struct {
         uint64_t first_id, gone;
         const char *deeds;
-    } cases[] = {{1, 0, "s"}, {3, 0, "s"}, {4, 1, "mMds"}, {6, 1, "mMds"}, {7, 2, "mMdds"}, {100, 2, "mMdds"}};
+    } cases[] = {{1, 0, "s"}, {3, 0, "s"}, {4, 1, "MmMds"}, {6, 1, "MmMds"}, {7, 2, "MmMdds"}, {100, 2, "MmMdds"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct made three[3];
         new_log(state);
@@ -157,7 +157,7 @@ static void of_two_files_the_first_goes_by_the_same_rule(void **state)
     add_many(&first, 3);
     seal(&first, 4);
     struct made last = make_segment(4, first.found.end, 0);
-    recover_as(&(struct lqi_trim){.sequence = 5, .first_id = 4, .next_id = 200}, "mMds");
+    recover_as(&(struct lqi_trim){.sequence = 5, .first_id = 4, .next_id = 200}, "MmMds");
     HOLDS(access(path_of(1), F_OK) != 0);
     EQUAL(access(path_of(4), F_OK), 0);
     done(&first);
@@ -181,7 +181,7 @@ static void what_cannot_be_noted_as_trimmed_stays_for_another_time(void **state)
     new_log(state);
     make_three(three);
     meta_error = ENOSPC;
-    recover_as(&(struct lqi_trim){.sequence = 5, .first_id = 7, .next_id = 200}, "ms");
+    recover_as(&(struct lqi_trim){.sequence = 5, .first_id = 7, .next_id = 200}, "Mms");
     meta_error = 0;
     drop_three(three);
 }
