@@ -134,4 +134,7 @@ sub mutants_of {
     return @found;
 }
 
+# By which a mutant is known: texts, so that it survives changes elsewhere.
+sub key_of { my ($mutant) = @_; return join "\n", @$mutant{qw(function before after)} }
+
 1;
