@@ -99,8 +99,9 @@ all: $(STATIC) $(LQ) $(if $(INSTRUMENT),,$(SHARED)) ## both libraries and ./lq (
 $(STATIC): $(call OBJECTS,$(LIB_SRC))
 	$(call SHOW,AR) rm -f $@ && $(AR) rcs $@ $^
 
-$(SHARED): $(call OBJECTS,$(LIB_SRC)) libqueue/libqueue.map
-	$(call SHOW,LINK) $(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=libqueue/libqueue.map -Wl,-z,defs \
+# nodelete: it stays where it was loaded, as its thread may still be ending when the program has let go of it.
+$(SHARED): $(call OBJECTS,$(LIB_SRC)) libqueue/libqueue.map Makefile
+	$(call SHOW,LINK) $(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=libqueue/libqueue.map -Wl,-z,defs,-z,nodelete \
 	  -o $@ $(filter %.o,$^) $(LIBS)
 
 $(LQ): $(call OBJECTS,$(CLI_SRC)) $(STATIC)

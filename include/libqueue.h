@@ -109,7 +109,10 @@
  *
  * THREADS. A queue handle may be used by all threads of its process at once. A
  * consumer or reader handle is for one thread at a time; open the name again
- * for another member. Two handles of one queue in one process are fine.
+ * for another member. Two handles of one queue in one process are fine. What a
+ * handler may do is told at lq_notify(). A program that has loaded the shared library by
+ * hand may let go of it once all is closed: it stays in memory (link a plug-in that has the
+ * static one inside with -z nodelete, too), as the thread may still be ending.
  *
  * FORK. In the child of a fork every handle answers LQ_EFORKED to everything
  * but its close, which frees memory and touches nothing shared. Open anew. A handler
