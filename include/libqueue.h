@@ -413,7 +413,10 @@ typedef int lq_handler(void *context, int code, const lq_message *message);
  * process share that thread: one that blocks delays the others. While a handler is set,
  * the consumer belongs to it: only the handler may settle, and nobody may GET. NULL
  * takes the handler away; on return it is not running (unless it is the caller)
- * and will not be called again. LQ_ELIMIT when no thread can be started. */
+ * and will not be called again. LQ_ELIMIT when no thread can be started.
+ * A handler may put, open and close other consumers and queues, those with handlers too, and fork. With its own
+ * consumer it may settle, set another handler or take itself away; it may neither close it (LQ_EINVAL), and
+ * so not its queue, nor GET or dispatch from it, nor ask for its first descriptor (but with LQ_CONSUMER_DISPATCH). */
 LQ_API int lq_notify(lq_consumer *consumer, lq_handler *handler, void *context);
 
 /* Runs the handler of a consumer opened with LQ_CONSUMER_DISPATCH, in the calling

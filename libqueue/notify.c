@@ -207,6 +207,7 @@ int lq_dispatch(lq_consumer *consumer, size_t max, size_t *count_out)
     if (err) return err;
     if (!(consumer->flags & LQ_CONSUMER_DISPATCH) || !consumer->notify.handler)
         return lqi_fail(LQ_EINVAL, "lq_dispatch wants a consumer opened with LQ_CONSUMER_DISPATCH, with a handler");
+    if (lqi_in_own_handler(consumer)) return lqi_fail(LQ_EINVAL, "a handler cannot dispatch its own consumer");
 
     while (count < max && consumer->notify.handler) {
         err = handle_one(consumer);

@@ -17,39 +17,7 @@
 
 #include "support/api.h"
 #include "support/child.h"
-
-/* What a handler saw. */
-struct seen {
-    _Atomic uint32_t calls, errors, running;
-    _Atomic uint64_t last_id;
-    _Atomic int64_t last_us;
-    int answer;
-    lq_consumer *consumer;
-    pthread_t thread;
-    lq_message kept[8];
-};
-
-static int note(void *context, int code, const lq_message *message)
-{
-    struct seen *seen = context;
-    seen->thread = pthread_self();
-    if (code) {
-        HOLDS(message == NULL);
-        atomic_fetch_add(&seen->errors, 1);
-        return LQ_SETTLE_ACK;
-    }
-    if (seen->answer == LQ_SETTLE_KEEP) seen->kept[atomic_load(&seen->calls) % 8] = *message;
-    atomic_store(&seen->last_id, message->id);
-    atomic_store(&seen->last_us, api_now_us());
-    atomic_fetch_add(&seen->calls, 1);
-    return seen->answer;
-}
-
-static bool wait_for_calls(struct seen *seen, uint32_t calls)
-{
-    for (int waits = 0; waits < 10000 && atomic_load(&seen->calls) < calls; waits++) api_sleep_ms(1);
-    return atomic_load(&seen->calls) >= calls;
-}
+#include "support/seen.h"
 
 /* ---- the library's thread ----------------------------------------------------- */
 
@@ -60,14 +28,14 @@ static void a_handler_is_called_with_what_is_there_and_what_comes(void **state)
     struct seen seen = {0};
 
     api_put_range(queue, 1, 10, 20);
-    OK(lq_notify(consumer, note, &seen));
-    HOLDS(wait_for_calls(&seen, 10));
+    OK(lq_notify(consumer, seen_note, &seen));
+    HOLDS(seen_calls(&seen, 10));
     HOLDS(!pthread_equal(seen.thread, pthread_self()));
     int64_t worst = 0;
     for (uint64_t id = 11; id <= 30; id++) {
         api_put_range(queue, id, id, 20);
         int64_t put = api_now_us();
-        HOLDS(wait_for_calls(&seen, (uint32_t)id));
+        HOLDS(seen_calls(&seen, (uint32_t)id));
         EQUAL(seen.last_id, id);
         int64_t took = atomic_load(&seen.last_us) - put;
         if (took > worst) worst = took;
@@ -86,9 +54,9 @@ static void a_handler_that_was_taken_away_is_not_called_again(void **state)
     lq_consumer *consumer = api_consumer(queue, "c", NULL);
     struct seen seen = {0};
 
-    OK(lq_notify(consumer, note, &seen));
+    OK(lq_notify(consumer, seen_note, &seen));
     api_put(queue, "a");
-    HOLDS(wait_for_calls(&seen, 1));
+    HOLDS(seen_calls(&seen, 1));
     OK(lq_notify(consumer, NULL, NULL));
     api_put(queue, "b");
     api_sleep_ms(80);
@@ -151,108 +119,14 @@ static void a_handler_may_be_replaced(void **state)
     lq_consumer *consumer = api_consumer(queue, "c", NULL);
     struct seen a = {0}, b = {0};
 
-    OK(lq_notify(consumer, note, &a));
+    OK(lq_notify(consumer, seen_note, &a));
     api_put(queue, "1");
-    HOLDS(wait_for_calls(&a, 1));
-    OK(lq_notify(consumer, note, &b));
+    HOLDS(seen_calls(&a, 1));
+    OK(lq_notify(consumer, seen_note, &b));
     api_put(queue, "2");
-    HOLDS(wait_for_calls(&b, 1));
+    HOLDS(seen_calls(&b, 1));
     EQUAL(a.calls, 1);
     OK(lq_consumer_close(consumer));
-    OK(lq_close(queue));
-}
-
-static int take_myself_away(void *context, int code, const lq_message *message)
-{
-    struct seen *seen = context;
-    (void)message;
-    EQUAL(code, 0);
-    OK(lq_notify(seen->consumer, NULL, NULL));
-    atomic_fetch_add(&seen->calls, 1);
-    api_sleep_ms(50); /* somebody may close the consumer meanwhile */
-    return LQ_SETTLE_ACK;
-}
-
-static void a_handler_may_take_itself_away(void **state)
-{
-    lq_queue *queue = api_open(state, NULL);
-    struct seen seen = {.consumer = api_consumer(queue, "c", NULL)};
-
-    api_put(queue, "a");
-    api_put(queue, "b");
-    OK(lq_notify(seen.consumer, take_myself_away, &seen));
-    HOLDS(wait_for_calls(&seen, 1));
-    OK(lq_consumer_close(seen.consumer)); /* which waits for it to end */
-    EQUAL(seen.calls, 1);
-    EQUAL(api_consumer_stats(queue, "c").floor, 1);
-    OK(lq_close(queue));
-}
-
-static int hand_over(void *context, int code, const lq_message *message)
-{
-    struct seen *seen = context;
-    (void)message;
-    EQUAL(code, 0);
-    OK(lq_notify(seen->consumer, note, context));
-    return LQ_SETTLE_ACK;
-}
-
-static void a_handler_may_replace_itself(void **state)
-{
-    lq_queue *queue = api_open(state, NULL);
-    struct seen seen = {.consumer = api_consumer(queue, "c", NULL)};
-
-    for (int i = 0; i < 5; i++) api_put(queue, "a");
-    OK(lq_notify(seen.consumer, hand_over, &seen));
-    HOLDS(wait_for_calls(&seen, 4));
-    OK(lq_notify(seen.consumer, NULL, NULL));
-    EQUAL(api_consumer_stats(queue, "c").floor, 5);
-    OK(lq_consumer_close(seen.consumer));
-    OK(lq_close(queue));
-}
-
-static int close_it(void *context, int code, const lq_message *message)
-{
-    struct seen *seen = context;
-    (void)code;
-    (void)message;
-    IS(LQ_EINVAL, lq_consumer_close(seen->consumer));
-    atomic_fetch_add(&seen->calls, 1);
-    return LQ_SETTLE_ACK;
-}
-
-static void a_handler_cannot_close_its_own_consumer(void **state)
-{
-    lq_queue *queue = api_open(state, NULL);
-    struct seen seen = {.consumer = api_consumer(queue, "c", NULL)};
-
-    api_put(queue, "a");
-    OK(lq_notify(seen.consumer, close_it, &seen));
-    HOLDS(wait_for_calls(&seen, 1));
-    OK(lq_consumer_close(seen.consumer));
-    OK(lq_close(queue));
-}
-
-static int put_an_answer(void *context, int code, const lq_message *message)
-{
-    struct seen *seen = context;
-    (void)message;
-    EQUAL(code, 0);
-    if (atomic_fetch_add(&seen->calls, 1) < 9) api_put((lq_queue *)(void *)seen->consumer, "again");
-    return LQ_SETTLE_ACK;
-}
-
-static void a_handler_may_put_into_its_own_queue(void **state)
-{
-    lq_queue *queue = api_open(state, NULL);
-    lq_consumer *consumer = api_consumer(queue, "c", NULL);
-    struct seen seen = {.consumer = (lq_consumer *)(void *)queue};
-
-    OK(lq_notify(consumer, put_an_answer, &seen));
-    api_put(queue, "first");
-    HOLDS(wait_for_calls(&seen, 10));
-    OK(lq_consumer_close(consumer));
-    EQUAL(api_stats(queue).last_id, 10);
     OK(lq_close(queue));
 }
 
@@ -263,8 +137,8 @@ static void released_messages_come_again_and_kept_ones_are_settled_later(void **
     struct seen seen = {.answer = LQ_SETTLE_KEEP};
 
     api_put_range(queue, 1, 3, 20);
-    OK(lq_notify(consumer, note, &seen));
-    HOLDS(wait_for_calls(&seen, 3));
+    OK(lq_notify(consumer, seen_note, &seen));
+    HOLDS(seen_calls(&seen, 3));
     OK(lq_notify(consumer, NULL, NULL));
     EQUAL(api_consumer_stats(queue, "c").unacked, 3);
     for (uint64_t i = 0; i < 3; i++) {
@@ -273,8 +147,8 @@ static void released_messages_come_again_and_kept_ones_are_settled_later(void **
     }
     struct seen again = {.answer = LQ_SETTLE_RELEASE};
     api_put(queue, "x");
-    OK(lq_notify(consumer, note, &again));
-    HOLDS(wait_for_calls(&again, 20)); /* round and round */
+    OK(lq_notify(consumer, seen_note, &again));
+    HOLDS(seen_calls(&again, 20)); /* round and round */
     EQUAL(again.last_id, 4);
     OK(lq_notify(consumer, NULL, NULL));
     lq_message message = api_get(consumer, "x");
@@ -291,7 +165,7 @@ static void while_a_handler_is_set_nobody_may_get(void **state)
     struct seen seen = {0};
     lq_message message;
 
-    OK(lq_notify(consumer, note, &seen));
+    OK(lq_notify(consumer, seen_note, &seen));
     IS(LQ_EINVAL, lq_poll(consumer, &message));
     IS(LQ_EINVAL, lq_get(consumer, &message, 10));
     IS(LQ_EINVAL, lq_dispatch(consumer, 1, NULL));
@@ -311,10 +185,10 @@ static void many_consumers_share_the_thread(void **state)
         name[1] = (char)('0' + i / 16);
         name[2] = (char)('a' + i % 16);
         consumers[i] = api_consumer(queue, name, &(lq_consumer_options){.window = 64});
-        OK(lq_notify(consumers[i], note, &seen[i]));
+        OK(lq_notify(consumers[i], seen_note, &seen[i]));
     }
     api_put(queue, "to all");
-    for (int i = 0; i < CONSUMERS; i++) HOLDS(wait_for_calls(&seen[i], 1));
+    for (int i = 0; i < CONSUMERS; i++) HOLDS(seen_calls(&seen[i], 1));
     for (int i = 1; i < CONSUMERS; i++) HOLDS(pthread_equal(seen[i].thread, seen[0].thread));
     for (int i = 0; i < CONSUMERS; i++) OK(lq_consumer_close(consumers[i]));
     OK(lq_close(queue));
@@ -333,8 +207,8 @@ static void a_handler_is_told_of_damage_and_called_with_what_is_behind(void **st
     queue = api_open(state, NULL);
     lq_consumer *consumer = api_consumer(queue, "c", NULL);
     struct seen seen = {0};
-    OK(lq_notify(consumer, note, &seen));
-    HOLDS(wait_for_calls(&seen, 4));
+    OK(lq_notify(consumer, seen_note, &seen));
+    HOLDS(seen_calls(&seen, 4));
     EQUAL(seen.errors, 1);
     EQUAL(seen.last_id, 5);
     OK(lq_consumer_close(consumer));
@@ -351,7 +225,7 @@ static void dispatch_runs_the_handler_in_the_calling_thread_only(void **state)
     size_t count = 77;
 
     IS(LQ_EINVAL, lq_dispatch(consumer, 10, &count)); /* no handler yet */
-    OK(lq_notify(consumer, note, &seen));
+    OK(lq_notify(consumer, seen_note, &seen));
     IS(LQ_EMPTY, lq_dispatch(consumer, 10, NULL));
     api_put_range(queue, 1, 5, 20);
     api_sleep_ms(60);
@@ -366,22 +240,6 @@ static void dispatch_runs_the_handler_in_the_calling_thread_only(void **state)
     OK(lq_notify(consumer, NULL, NULL));
     IS(LQ_EINVAL, lq_dispatch(consumer, 10, &count));
     OK(lq_consumer_close(consumer));
-    OK(lq_close(queue));
-}
-
-static void a_dispatched_handler_may_take_itself_away(void **state)
-{
-    lq_queue *queue = api_open(state, NULL);
-    struct seen seen = {.consumer = api_consumer(queue, "c", &(lq_consumer_options){.flags = LQ_CONSUMER_DISPATCH})};
-    size_t count;
-
-    api_put(queue, "a");
-    api_put(queue, "b");
-    OK(lq_notify(seen.consumer, take_myself_away, &seen));
-    OK(lq_dispatch(seen.consumer, 10, &count));
-    EQUAL(count, 1);
-    api_get_ack(seen.consumer, "b");
-    OK(lq_consumer_close(seen.consumer));
     OK(lq_close(queue));
 }
 
@@ -489,8 +347,8 @@ static void a_handler_is_called_for_puts_of_another_process(void **state)
     lq_consumer *consumer = api_consumer(queue, "c", NULL);
     struct seen seen = {0};
 
-    OK(lq_notify(consumer, note, &seen));
-    HOLDS(wait_for_calls(&seen, 10));
+    OK(lq_notify(consumer, seen_note, &seen));
+    HOLDS(seen_calls(&seen, 10));
     EQUAL(child_wait(child), 0);
     OK(lq_consumer_close(consumer));
     OK(lq_close(queue));
@@ -502,7 +360,7 @@ static void a_descriptor_and_dispatch_go_together(void **state)
     lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.flags = LQ_CONSUMER_DISPATCH});
     struct seen seen = {0};
 
-    OK(lq_notify(consumer, note, &seen));
+    OK(lq_notify(consumer, seen_note, &seen));
     int fd = lq_fd(consumer);
     HOLDS(fd >= 3);
     for (uint32_t round = 1; round <= 20; round++) {
@@ -569,9 +427,9 @@ static void a_handler_is_called_with_what_a_killed_member_held(void **state)
     lq_consumer *consumer = api_consumer(queue, "c", NULL);
 
     api_get_ack(consumer, "ready");
-    OK(lq_notify(consumer, note, &seen));
+    OK(lq_notify(consumer, seen_note, &seen));
     child_kill(child);
-    HOLDS(wait_for_calls(&seen, 1));
+    HOLDS(seen_calls(&seen, 1));
     EQUAL(seen.last_id, 1);
     OK(lq_consumer_close(consumer));
     OK(lq_close(queue));
@@ -584,11 +442,11 @@ static void a_consumer_has_a_descriptor_or_a_thread_but_not_both(void **state)
     struct seen seen = {0};
 
     HOLDS(lq_fd(a) >= 3);
-    IS(LQ_EINVAL, lq_notify(a, note, &seen));
-    OK(lq_notify(b, note, &seen));
+    IS(LQ_EINVAL, lq_notify(a, seen_note, &seen));
+    OK(lq_notify(b, seen_note, &seen));
     IS(LQ_EINVAL, lq_fd(b));
     IS(LQ_EINVAL, lq_fd(NULL));
-    IS(LQ_EINVAL, lq_notify(NULL, note, &seen));
+    IS(LQ_EINVAL, lq_notify(NULL, seen_note, &seen));
     OK(lq_consumer_close(a));
     OK(lq_consumer_close(b));
     OK(lq_close(queue));
@@ -628,70 +486,10 @@ static void signals_never_go_to_the_librarys_thread(void **state)
     OK(lq_notify(consumer, blocked_signals, &seen));
     for (int i = 0; i < 50; i++) kill(getpid(), SIGUSR1);
     api_put(queue, "x");
-    HOLDS(wait_for_calls(&seen, 1));
+    HOLDS(seen_calls(&seen, 1));
     EQUAL(seen.errors, 0);
     EQUAL(signals_elsewhere, 0);
     signal(SIGUSR1, SIG_DFL);
-    OK(lq_consumer_close(consumer));
-    OK(lq_close(queue));
-}
-
-/* Gives the message back itself, the first time, and then says that it is done: which it is not. */
-static int release_and_ack(void *context, int code, const lq_message *message)
-{
-    struct seen *seen = context;
-    HOLDS(code == LQ_OK);
-    if (message->id == 2 && atomic_load(&seen->errors) == 0) {
-        atomic_fetch_add(&seen->errors, 1);
-        OK(lq_release(seen->consumer, message));
-    }
-    atomic_fetch_add(&seen->calls, 1);
-    return LQ_SETTLE_ACK;
-}
-
-static void an_answer_about_a_message_given_back_does_not_end_delivery(void **state)
-{
-    for (int dispatched = 0; dispatched < 2; dispatched++) {
-        lq_queue *queue = api_open(state, NULL);
-        lq_consumer *consumer = api_consumer(queue, dispatched ? "d" : "c", &(lq_consumer_options){.flags = dispatched ? LQ_CONSUMER_DISPATCH : 0});
-        struct seen seen = {.consumer = consumer};
-        size_t count = 0;
-        if (!dispatched) api_put_range(queue, 1, 3, 20);
-        OK(lq_notify(consumer, release_and_ack, &seen));
-        if (dispatched) OK(lq_dispatch(consumer, 10, &count));
-        HOLDS(wait_for_calls(&seen, 4)); /* number 2 twice */
-        OK(lq_notify(consumer, NULL, NULL));
-        EQUAL(atomic_load(&seen.calls), 4);
-        EQUAL(api_consumer_stats(queue, dispatched ? "d" : "c").floor, 3);
-        OK(lq_consumer_close(consumer));
-        OK(lq_close(queue));
-    }
-}
-
-/* In its own handler, taken away just before, there is no descriptor to be had: the thread is still in it. */
-static int leave_and_ask(void *context, int code, const lq_message *message)
-{
-    struct seen *seen = context;
-    (void)message;
-    HOLDS(code == LQ_OK);
-    OK(lq_notify(seen->consumer, NULL, NULL));
-    IS(LQ_EINVAL, lq_fd(seen->consumer));
-    atomic_fetch_add(&seen->calls, 1);
-    return LQ_SETTLE_ACK;
-}
-
-static void a_handler_that_has_left_has_no_descriptor_before_it_returns(void **state)
-{
-    lq_queue *queue = api_open(state, NULL);
-    lq_consumer *consumer = api_consumer(queue, "c", NULL);
-    struct seen seen = {.consumer = consumer};
-    api_put_range(queue, 1, 3, 20);
-    OK(lq_notify(consumer, leave_and_ask, &seen));
-    HOLDS(wait_for_calls(&seen, 1));
-    api_sleep_ms(60);
-    EQUAL(atomic_load(&seen.calls), 1);
-    HOLDS(lq_fd(consumer) >= 3);
-    api_take_range(consumer, 2, 3, 20);
     OK(lq_consumer_close(consumer));
     OK(lq_close(queue));
 }
@@ -704,16 +502,11 @@ int main(void)
         IN_DIRECTORY(taking_a_handler_away_waits_until_it_is_not_running),
         IN_DIRECTORY(closing_the_consumer_takes_its_handler_away),
         IN_DIRECTORY(a_handler_may_be_replaced),
-        IN_DIRECTORY(a_handler_may_take_itself_away),
-        IN_DIRECTORY(a_handler_may_replace_itself),
-        IN_DIRECTORY(a_handler_cannot_close_its_own_consumer),
-        IN_DIRECTORY(a_handler_may_put_into_its_own_queue),
         IN_DIRECTORY(released_messages_come_again_and_kept_ones_are_settled_later),
         IN_DIRECTORY(while_a_handler_is_set_nobody_may_get),
         IN_DIRECTORY(many_consumers_share_the_thread),
         IN_DIRECTORY(a_handler_is_told_of_damage_and_called_with_what_is_behind),
         IN_DIRECTORY(dispatch_runs_the_handler_in_the_calling_thread_only),
-        IN_DIRECTORY(a_dispatched_handler_may_take_itself_away),
         IN_DIRECTORY(a_descriptor_is_readable_while_there_is_something),
         IN_DIRECTORY(a_get_that_times_out_makes_the_descriptor_quiet_too),
         IN_DIRECTORY(an_event_loop_is_woken_by_another_process),
@@ -722,8 +515,6 @@ int main(void)
         IN_DIRECTORY(a_descriptor_tells_of_what_a_killed_member_held),
         IN_DIRECTORY(a_handler_is_called_with_what_a_killed_member_held),
         IN_DIRECTORY(a_consumer_has_a_descriptor_or_a_thread_but_not_both),
-        IN_DIRECTORY(an_answer_about_a_message_given_back_does_not_end_delivery),
-        IN_DIRECTORY(a_handler_that_has_left_has_no_descriptor_before_it_returns),
         IN_DIRECTORY(signals_never_go_to_the_librarys_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
