@@ -6,11 +6,13 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct lqi_forkable *queues;
 static int atfork_error;
+static _Atomic unsigned forks;
 static void (*also_prepare)(void), (*also_parent)(void), (*also_child)(void);
 
 static void prepare(void)
 {
     pthread_mutex_lock(&lock);
+    atomic_fetch_add(&forks, 1);
     if (also_prepare) also_prepare();
 }
 
@@ -45,6 +47,19 @@ int lqi_process_add(struct lqi_forkable *queue)
     queues = queue;
     pthread_mutex_unlock(&lock);
     return LQ_OK;
+}
+
+unsigned lqi_process_forks(void)
+{
+    pthread_mutex_lock(&lock); /* which who forks has until the child is there */
+    unsigned count = atomic_load(&forks);
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+bool lqi_process_forked_since(unsigned count)
+{
+    return atomic_load(&forks) != count;
 }
 
 void lqi_process_remove(struct lqi_forkable *queue)

@@ -2,7 +2,9 @@
  *
  * A child inherits descriptors, and with the descriptor of `meta` the locks that prove
  * its parent alive. So in the child, at once, those descriptors (of `meta` and `shared`) are closed
- * and the handles marked as the parent's. */
+ * and the handles marked as the parent's. Who forks while one is being opened has a child that cannot know of it:
+ * then it is opened again, and the child's copy is of an open file that never gets a lock. (To hold forks
+ * off meanwhile would be to hang the program with a disk that hangs.) */
 #ifndef LQI_PROCESS_H
 #define LQI_PROCESS_H
 
@@ -17,6 +19,9 @@ struct lqi_forkable {
 };
 
 int lqi_process_add(struct lqi_forkable *queue); /* LQ_ENOMEM */
+/* How many forks have begun, of which none is under way. Unchanged after a descriptor was opened and noted: no child has it unknown. */
+unsigned lqi_process_forks(void);
+bool lqi_process_forked_since(unsigned forks);
 void lqi_process_remove(struct lqi_forkable *queue); /* and closes those files: there is no moment between the two for a fork */
 
 /* Called in the child, after the queues were marked; for the service thread, which is not there. One only. */

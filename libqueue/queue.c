@@ -21,7 +21,7 @@
 
 #include "bytes.h"
 
-#define OPEN_PATIENCE_US 10000000
+int lqi_open_patience_ms = 10000;
 #define DYING_PATIENCE_US 1000000
 #define STEP_LOCK_MS 10
 #define STEP_RETRY_US 10000
@@ -56,17 +56,21 @@ static void nap(void)
     nanosleep(&moment, NULL);
 }
 
+/* What is waited for it comes off the handle's patience: who fails with a queue that he has made wants the lock twice. */
 static int lock_open(lq_queue *queue)
 {
-    int64_t until = lqi_now_us() + OPEN_PATIENCE_US;
+    int64_t from = lqi_now_us(), waited = 0;
+    int error;
     for (;;) {
-        int error = queue->io->lock(queue->io, queue->meta_file.fd, LQI_BYTE_OPEN);
-        if (!error) return LQ_OK;
-        if (error != EAGAIN) return lqi_fail_errno(error, "lock", LQI_META_NAME, -1);
-        if (lqi_now_us() > until)
-            return lqi_fail(LQ_EBUSY, "another process has been opening or closing this queue for 10 s: is it stopped?");
+        error = queue->io->lock(queue->io, queue->meta_file.fd, LQI_BYTE_OPEN);
+        waited = lqi_now_us() - from;
+        if (error != EAGAIN || waited >= queue->open_patience_us) break;
         nap();
     }
+    queue->open_patience_us -= waited < queue->open_patience_us ? waited : queue->open_patience_us;
+    if (error == EAGAIN)
+        return lqi_fail(LQ_EBUSY, "another process has been opening or closing this queue for %d ms: is it stopped?", lqi_open_patience_ms);
+    return error ? lqi_fail_errno(error, "lock", LQI_META_NAME, -1) : LQ_OK;
 }
 
 static void unlock_open(lq_queue *queue)
@@ -264,9 +268,22 @@ static int join_shared(lq_queue *queue)
     return err;
 }
 
+/* As with `meta`: no child may have it unknown. */
+static int open_shared_locks(lq_queue *queue)
+{
+    unsigned forks;
+    int err;
+    do {
+        lqi_file_close(&queue->shared_locks);
+        forks = lqi_process_forks();
+        err = lqi_file_open(&queue->shared_locks, queue->io, queue->dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_WRITE, 0);
+    } while (!err && lqi_process_forked_since(forks));
+    return err;
+}
+
 static int take_handle(lq_queue *queue)
 {
-    int err = lqi_file_open(&queue->shared_locks, queue->io, queue->dir, LQI_SHARED_NAME, LQI_SHARED_NAME, LQI_OPEN_WRITE, 0);
+    int err = open_shared_locks(queue);
     if (err) return err;
     for (uint32_t i = 0; i < LQI_HANDLES_MAX; i++) {
         int error = queue->io->lock(queue->io, queue->meta_file.fd, LQI_BYTE_HANDLE + i);
@@ -352,6 +369,7 @@ static lq_queue *new_queue(const struct lqi_io *io, const lq_options *asked)
     queue->meta_file.fd = queue->shared_locks.fd = queue->map.file.fd = queue->log.writing.file.fd = queue->log.syncing.file.fd = -1;
     queue->flags = asked->flags;
     queue->full_timeout_ms = asked->full_timeout_ms;
+    queue->open_patience_us = (int64_t)lqi_open_patience_ms * 1000;
     queue->forkable.lock_files[0] = &queue->meta_file;
     queue->forkable.lock_files[1] = &queue->shared_locks;
     return queue;
@@ -504,6 +522,7 @@ static int finish(lq_queue *queue)
 static int leave(lq_queue *queue)
 {
     bool live = true;
+    queue->open_patience_us = (int64_t)lqi_open_patience_ms * 1000;
     int err = lock_open(queue);
     if (err) return err;
     /* Our own lock does not count as another's. */

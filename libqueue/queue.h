@@ -23,6 +23,7 @@ struct lq_queue {
     struct lqi_shared_map map;
     struct lqi_consumers consumers;
     int dir, consumers_dir;           /* log_dir is in `log` */
+    int64_t open_patience_us;         /* what is left of it, of this call, with who is opening or closing */
     uint32_t flags;
     int64_t full_timeout_ms;
     uint32_t handle;                  /* slot in `shared` */
@@ -33,6 +34,9 @@ struct lq_queue {
     struct lqi_task sync_task;        /* LQ_SYNC_INTERVAL */
     bool syncs_by_interval;
 };
+
+/* How long lq_open() and lq_close() wait for another process that is in the middle of it, in all; tests have less patience. */
+extern int lqi_open_patience_ms;
 
 /* lq_open() and lq_verify() on another machine than the real one, for tests. */
 int lqi_open_io(const struct lqi_io *io, const char *path, const lq_options *options, lq_queue **queue_out);

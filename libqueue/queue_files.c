@@ -98,6 +98,20 @@ static int make_queue(lq_queue *queue, const char *path, const lq_options *asked
 
 /* ---- opening ------------------------------------------------------------ */
 
+/* Through this descriptor the locks are taken: no child may have a copy of it that it does not know. */
+static int open_meta(lq_queue *queue, bool writable)
+{
+    struct lqi_trim trim;
+    unsigned forks;
+    int err;
+    do {
+        lqi_file_close(&queue->meta_file);
+        forks = lqi_process_forks();
+        err = lqi_meta_open(queue->io, queue->dir, writable, &queue->meta_file, &queue->meta, &trim);
+    } while (!err && lqi_process_forked_since(forks));
+    return err;
+}
+
 static int open_dir(lq_queue *queue, const char *path, const lq_options *asked)
 {
     bool may_make = !(asked->flags & (LQ_READ_ONLY | LQ_NO_CREATE)), shared;
@@ -174,15 +188,14 @@ static int check_foreign(lq_queue *queue)
 int lqi_queue_files_open(lq_queue *queue, const char *path, const lq_options *asked)
 {
     bool writable = !(asked->flags & LQ_READ_ONLY);
-    struct lqi_trim trim;
     int err = open_dir(queue, path, asked);
     if (err) return err;
 
-    err = lqi_meta_open(queue->io, queue->dir, writable, &queue->meta_file, &queue->meta, &trim);
+    err = open_meta(queue, writable);
     if (err == LQ_ENOTFOUND && writable && !(asked->flags & LQ_NO_CREATE)) {
         err = make_queue(queue, path, asked);
         if (!err) {
-            err = lqi_meta_open(queue->io, queue->dir, writable, &queue->meta_file, &queue->meta, &trim);
+            err = open_meta(queue, writable);
             queue->meta_moved = err == LQ_ENOTFOUND; /* it was another maker's, who has failed and taken it away */
         }
     } else if (err == LQ_ENOTFOUND) {
@@ -197,8 +210,7 @@ int lqi_queue_files_open(lq_queue *queue, const char *path, const lq_options *as
 
 int lqi_queue_files_open_made(lq_queue *queue)
 {
-    struct lqi_trim trim;
-    int err = lqi_meta_open(queue->io, queue->dir, true, &queue->meta_file, &queue->meta, &trim);
+    int err = open_meta(queue, true);
     if (!err && memcmp(queue->meta.uuid, queue->made_uuid, sizeof queue->made_uuid) != 0) err = LQ_EMISMATCH;
     return err ? err : open_parts(queue);
 }

@@ -281,6 +281,66 @@ static void who_waited_for_a_repair_opens_what_it_has_put_in_the_place_of_meta(v
     OK(lq_verify(queue_path, 0, NULL, NULL, NULL));
 }
 
+/* ---- somebody is stopped ----------------------------------------------------------- */
+
+/* He was stopped with the open lock, and will not let go of it. */
+static int lock_of_the_stopped(const struct lqi_io *io, int fd, uint64_t byte)
+{
+    if (byte != LQI_BYTE_OPEN) return lqi_io_posix.lock(io, fd, byte);
+    other.asked++;
+    return EAGAIN;
+}
+
+/* A handle opens it to use it, and what it has made itself a second time to take that away again. */
+static unsigned metas;
+
+static int open_counting(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    (void)io;
+    int error = lqi_io_posix.open(&lqi_io_posix, dir, name, flags, mode, fd_out);
+    if (!error && strcmp(name, "meta") == 0) {
+        metas++;
+        other.asked = 0;
+    }
+    return error;
+}
+
+static void who_cannot_open_what_he_has_made_waits_once_for_who_is_in_his_way(void **state)
+{
+    lq_queue *queue;
+    int patience_ms = lqi_open_patience_ms;
+    begin(state);
+    other.io = lqi_io_posix;
+    other.io.open = open_counting;
+    other.io.lock = lock_of_the_stopped;
+    metas = 0;
+    lqi_open_patience_ms = 30;
+    IS(LQ_EBUSY, lqi_open_io(&other.io, queue_path, &large, &queue));
+    lqi_open_patience_ms = patience_ms;
+    TEXT_HAS("opening", "30 ms", "stopped");
+    EQUAL(metas, 2);
+    EQUAL(other.asked, 1); /* whether he has gone by now, and no more */
+    use(&large);           /* he may be in the middle of using it, so that it stays */
+}
+
+static void who_has_waited_to_open_has_all_his_patience_to_close(void **state)
+{
+    lq_queue *queue;
+    int patience_ms = lqi_open_patience_ms;
+    begin(state);
+    OK(lq_open(queue_path, &large, &queue));
+    other.io = lqi_io_posix;
+    other.io.lock = lock_of_the_stopped;
+    other.asked = 0;
+    lqi_open_patience_ms = 30;
+    queue->open_patience_us = 0;
+    queue->io = &other.io;
+    IS(LQ_EBUSY, lq_close(queue));
+    lqi_open_patience_ms = patience_ms;
+    HOLDS(other.asked > 1);
+    use(&large);
+}
+
 /* Not for ever. */
 static void a_queue_that_goes_each_time_is_not_found(void **state)
 {
@@ -305,6 +365,8 @@ int main(void)
         IN_DIRECTORY(who_waited_for_a_maker_that_failed_makes_the_queue_himself),
         IN_DIRECTORY(who_found_the_meta_of_a_maker_that_failed_makes_the_queue_himself),
         IN_DIRECTORY(who_waited_for_a_repair_opens_what_it_has_put_in_the_place_of_meta),
+        IN_DIRECTORY(who_cannot_open_what_he_has_made_waits_once_for_who_is_in_his_way),
+        IN_DIRECTORY(who_has_waited_to_open_has_all_his_patience_to_close),
         IN_DIRECTORY(a_queue_that_goes_each_time_is_not_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -371,6 +371,56 @@ static void a_handle_that_no_fork_knows_of_any_more_holds_no_locks(void **state)
     OK(lq_close(queue));
 }
 
+/* ---- forks ------------------------------------------------------------------------- */
+
+/* The process forks as its n-th file has been opened, and before anybody can have noted the descriptor. The child lives on. */
+static struct {
+    unsigned nth, opened;
+    int until[2];
+} forks;
+
+static int open_and_fork(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    char byte;
+    (void)io;
+    int error = lqi_io_posix.open(&lqi_io_posix, dir, name, flags, mode, fd_out);
+    if (error || ++forks.opened != forks.nth) return error;
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child > 0) return 0;
+    close(forks.until[1]);
+    _exit(read(forks.until[0], &byte, 1) != 0);
+}
+
+static int open_put_and_die(void *context)
+{
+    (void)context;
+    fault.io.open = open_and_fork;
+    lq_queue *queue = open_it(0);
+    fault.io.open = lqi_io_posix.open;
+    api_put(queue, "more");
+    return forks.opened >= forks.nth ? 0 : 1; /* without closing */
+}
+
+static void a_child_forked_in_the_middle_of_opening_keeps_none_of_its_parents_locks(void **state)
+{
+    int result = 0;
+    (void)state;
+    make_it(0);
+    HOLDS(pipe(forks.until) == 0);
+    for (forks.nth = 1; result == 0; forks.nth++) {
+        result = child_run(open_put_and_die, NULL);
+        HOLDS(result <= 1);
+        lq_queue *queue = open_it(0); /* nobody else lives: what the dead had in memory is saved */
+        EQUAL(api_stats(queue).handles, 1);
+        EQUAL(api_stats(queue).last_id, forks.nth);
+        OK(lq_close(queue));
+    }
+    HOLDS(forks.nth > 5);
+    close(forks.until[0]);
+    close(forks.until[1]);
+}
+
 int main(void)
 {
 #define WITH_FAULTS(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -388,6 +438,7 @@ int main(void)
         WITH_FAULTS(a_meta_that_cannot_be_read_is_not_written_for_nothing),
         WITH_FAULTS(a_handle_that_no_fork_knows_of_any_more_holds_no_locks),
         WITH_FAULTS(numbers_that_make_no_sense_do_not_become_the_beginning_of_the_log),
+        WITH_FAULTS(a_child_forked_in_the_middle_of_opening_keeps_none_of_its_parents_locks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
