@@ -21,6 +21,7 @@ struct lqi_notify {
     uint32_t times_set;       /* how often a handler was set or taken away */
     _Atomic int fd;           /* of lq_fd; -1 */
     _Atomic uint32_t raised;  /* the descriptor is readable */
+    _Atomic int64_t rest_until_us; /* what is there could not be had: the descriptor is not raised again before */
     _Atomic uint32_t in_handler;
     pthread_t handler_thread;
 };
@@ -44,7 +45,7 @@ struct lq_consumer {
 
     struct lqi_loan *loans;
     uint32_t loan_capacity, loan_free; /* head of the free list, + 1; 0: none */
-    int64_t busy_since_us;         /* since then its locks are held by somebody else; 0: they are not */
+    int64_t busy_since_us;         /* since then somebody else is in its way: holds a lock, rolls the log; 0: nobody */
     int pending;                   /* an error met behind messages that were given: for the next call */
     char pending_text[LQI_TEXT_MAX];
     struct lqi_notify notify;

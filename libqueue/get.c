@@ -280,8 +280,8 @@ static int take_all(lq_consumer *consumer, lq_message *messages, size_t max, siz
     }
 }
 
-/* A lock was not to be had in a moment. Whoever holds it may be at work, or was stopped: to the caller, whose time may
- * be short, nothing has come yet; unless it goes on for as long as anybody waits for a lock. */
+/* A lock was not to be had in a moment, or a message not to be read: whoever is in the way may be at work, or was stopped. To the caller,
+ * whose time may be short, nothing has come yet; unless it goes on for as long as anybody waits for a lock. */
 static int not_yet(lq_consumer *consumer)
 {
     int64_t now = lqi_now_us();
@@ -295,8 +295,8 @@ int lqi_take(lq_consumer *consumer, lq_message *messages, size_t max, size_t *co
     int err = reserve(consumer, max), limit = lqi_lock_limit(LQI_TAKE_LOCK_MS);
     if (!err) err = take_all(consumer, messages, max, &count, lqi_log_visible(&consumer->queue->log));
     lqi_lock_limit(limit);
+    if (count || err != LQ_EBUSY) consumer->busy_since_us = 0;
     if (err == LQ_EBUSY) err = count ? LQ_EMPTY : not_yet(consumer);
-    else consumer->busy_since_us = 0;
 
     if (!count) {
         lqi_scan_let_go(&consumer->ahead);
@@ -340,6 +340,11 @@ static void sleep_for_more(lq_consumer *consumer, int64_t deadline)
 {
     struct lqi_bell *arrived = &consumer->queue->log.state->arrived;
 
+    /* There is something, and could not be had: nobody rings when it can. */
+    if (consumer->busy_since_us) {
+        lqi_nap();
+        return;
+    }
     if (spin(consumer, deadline)) return;
     uint32_t seen = lqi_bell_listen(arrived);
     if (lqi_may_take(consumer)) return;

@@ -16,6 +16,7 @@
 #include "flag.h"
 
 #define HANDLER_BATCH 64
+#define REST_US 1000 /* of the descriptor, as GET naps */
 
 static void stop_service(lq_consumer *consumer)
 {
@@ -101,6 +102,8 @@ static int64_t serve_fd(lq_consumer *consumer)
     struct lqi_notify *notify = &consumer->notify;
 
     if (atomic_load(&notify->raised)) return INT64_MAX;
+    int64_t rest_until_us = atomic_load(&notify->rest_until_us);
+    if (lqi_now_us() < rest_until_us) return rest_until_us;
     if (atomic_load(&consumer->slot->unacked)) {
         struct lqi_member *member = &consumer->member;
         int limit = lqi_lock_limit(0); /* this thread is everybody's: who holds the lock looks for the dead, too */
@@ -125,6 +128,7 @@ void lqi_notify_empty(lq_consumer *consumer)
     if (atomic_load_explicit(&notify->fd, memory_order_relaxed) < 0 || !atomic_load(&notify->raised)) return;
     if (consumer->owed.id) return; /* whoever waits for the descriptor must call again, or it stays owed */
     lqi_flag_lower(atomic_load(&notify->fd));
+    atomic_store(&notify->rest_until_us, consumer->busy_since_us ? lqi_now_us() + REST_US : 0);
     atomic_store(&notify->task.deaf, 0);
     atomic_store(&notify->raised, 0);
     lqi_service_kick();

@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "bytes.h"
 
@@ -50,12 +49,6 @@ int lqi_take_options(void *ours, size_t size, const void *theirs, const char *wh
     return LQ_OK;
 }
 
-static void nap(void)
-{
-    struct timespec moment = {0, 1000000};
-    nanosleep(&moment, NULL);
-}
-
 /* What is waited for it comes off the handle's patience: who fails with a queue that he has made wants the lock twice. */
 static int lock_open(lq_queue *queue)
 {
@@ -65,7 +58,7 @@ static int lock_open(lq_queue *queue)
         error = queue->io->lock(queue->io, queue->meta_file.fd, LQI_BYTE_OPEN);
         waited = lqi_now_us() - from;
         if (error != EAGAIN || waited >= queue->open_patience_us) break;
-        nap();
+        lqi_nap();
     }
     queue->open_patience_us -= waited < queue->open_patience_us ? waited : queue->open_patience_us;
     if (error == EAGAIN)
@@ -151,7 +144,7 @@ static int check_unused(lq_queue *queue, const struct lqi_shared_map *old)
         if (!live) return LQ_OK;
         if (lqi_now_us() > until)
             return lqi_fail(LQ_EBUSY, "the file '" LQI_META_NAME "' was replaced while others have the queue open: close them first");
-        nap();
+        lqi_nap();
     }
 }
 

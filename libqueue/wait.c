@@ -46,6 +46,11 @@ int64_t lqi_deadline(int64_t timeout_ms)
     return lqi_now_us() + timeout_ms * 1000;
 }
 
+void lqi_nap(void)
+{
+    nanosleep(&(struct timespec){0, 1000000}, NULL);
+}
+
 /* ---- futex words ------------------------------------------------------- */
 
 /* By system call: libc has no functions for them. The numbers are the kernel's interface and do not change;

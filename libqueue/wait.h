@@ -17,6 +17,9 @@ int64_t lqi_now_us(void); /* CLOCK_MONOTONIC */
 /* A point in time for a time-out in milliseconds; -1 is never (INT64_MAX). */
 int64_t lqi_deadline(int64_t timeout_ms);
 
+/* A pause of a millisecond, between two looks at what somebody else is at. */
+void lqi_nap(void);
+
 /* ---- futex words ------------------------------------------------------- */
 
 /* Sleeps while *word == seen, until woken or until `deadline_us` (lqi_now_us time).
