@@ -269,6 +269,22 @@ static int write_header(struct lqi_log *log, uint64_t number, const struct lqi_s
     return err;
 }
 
+/* The prepared file becomes the segment. Whoever swept it away meanwhile only costs us another. */
+static int use_prepared(struct lqi_log *log, uint64_t number, const struct lqi_segment_head *head)
+{
+    const struct lqi_span *span = span_of(log, number);
+
+    for (int tries = 0;; tries++) {
+        int err = LQ_OK;
+        if (atomic_load(&log->state->prepared) != number)
+            err = lqi_prepare_locked(log, number, span->limit - span->position);
+        if (!err) err = write_header(log, number, head);
+        if (err != LQ_ENOTFOUND) return err;
+        atomic_store(&log->state->prepared, 0);
+        if (tries) return err;
+    }
+}
+
 static int create(struct lqi_log *log, uint64_t number)
 {
     const struct lqi_span *span = span_of(log, number);
@@ -278,14 +294,7 @@ static int create(struct lqi_log *log, uint64_t number)
     };
     memcpy(head.uuid, log->uuid, sizeof head.uuid);
 
-    int err = LQ_OK;
-    if (!created_before(log, &head)) {
-        /* Whoever swept the prepared file away meanwhile only costs us another. */
-        if (atomic_load(&log->state->prepared) != number)
-            err = lqi_prepare_locked(log, number, span->limit - span->position);
-        if (!err) err = write_header(log, number, &head);
-        if (err == LQ_ENOTFOUND) atomic_store(&log->state->prepared, 0);
-    }
+    int err = created_before(log, &head) ? LQ_OK : use_prepared(log, number, &head);
     if (err) return err;
     int error = log->io->dir_sync(log->io, log->log_dir);
     if (error) {

@@ -13,23 +13,30 @@
 #include "support/api.h"
 #include "support/damage.h"
 #include "support/io_fault.h"
+#include "support/scratch.h"
 
 enum { SIZE = 1000 };
 
 static struct io_fault fault;
+static struct lqi_io under_the_test;
 static char path[4096];
 static lq_queue *queue;
 static struct lqi_log_state *shared;
 static uint64_t last; /* message put */
 
-static void begin(void **state, uint64_t segment_size)
+static void begin_synced(void **state, uint64_t segment_size, int sync)
 {
-    lq_options options = {.size = sizeof options, .segment_size = segment_size, .ring_size = 64 << 10, .sync = LQ_SYNC_NEVER};
+    lq_options options = {.size = sizeof options, .segment_size = segment_size, .ring_size = 64 << 10, .sync = sync};
     io_fault_init(&fault, &lqi_io_posix);
     snprintf(path, sizeof path, "%s", api_path(*state, "q"));
     OK(lqi_open_io(&fault.io, path, &options, &queue));
     shared = queue->log.state;
     last = 0;
+}
+
+static void begin(void **state, uint64_t segment_size)
+{
+    begin_synced(state, segment_size, LQ_SYNC_NEVER);
 }
 
 static void put(uint64_t count)
@@ -92,10 +99,55 @@ static void a_prepared_file_that_is_gone_costs_another(void **state)
     char name[32];
     snprintf(name, sizeof name, "q/log/%llu.new", (unsigned long long)atomic_load(&shared->append_span));
     damage_remove(api_path(*state, name));
-    IS(LQ_ENOTFOUND, lqi_write_out(&queue->log));
-    HOLDS(!rolled());
     OK(lqi_write_out(&queue->log));
     HOLDS(rolled());
+    end();
+}
+
+static int rename_of_what_is_gone(const struct lqi_io *io, int dir, const char *from, const char *to, bool replace)
+{
+    (void)io;
+    fault.io.rename = under_the_test.rename;
+    EQUAL(fault.io.unlink(&fault.io, dir, from), 0);
+    return fault.io.rename(&fault.io, dir, from, to, replace);
+}
+
+/* Whoever tidies up in the directory meets the file at any moment before it is a segment. */
+static void a_put_does_not_mind_that_the_prepared_file_is_gone(void **state)
+{
+    for (int sync = LQ_SYNC_ALWAYS; sync <= LQ_SYNC_NEVER; sync++) {
+        for (int late = 0; late < 2; late++) {
+            uint64_t span, times = 0;
+            begin_synced(state, 64 << 10, sync);
+            under_the_test = fault.io;
+            for (span = atomic_load(&shared->write_span); times < 3; put(1)) {
+                uint64_t prepared = atomic_load(&shared->prepared);
+                if (!prepared || prepared == span) continue;
+                span = prepared;
+                times++;
+                char name[32];
+                snprintf(name, sizeof name, "q/log/%llu.new", (unsigned long long)prepared);
+                if (late) fault.io.rename = rename_of_what_is_gone;
+                else damage_remove(api_path(*state, name));
+            }
+            while (atomic_load(&shared->write_span) != span) put(1);
+            end();
+            scratch_delete(path);
+        }
+    }
+}
+
+/* There may be a reason why it is gone again and again. */
+static void a_directory_that_keeps_no_prepared_file_is_told_and_no_loop(void **state)
+{
+    begin(state, 64 << 10);
+    begin_a_roll();
+    io_fault_plan(&fault, IO_RENAME, 1, true, ENOENT);
+    IS(LQ_ENOTFOUND, lqi_write_out(&queue->log));
+    TEXT_HAS("rename", "log/");
+    HOLDS(fault.calls[IO_RENAME] >= 2);
+    HOLDS(fault.calls[IO_RENAME] <= 10);
+    HOLDS(!rolled());
     end();
 }
 
@@ -249,6 +301,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_prepared_file_that_is_gone_costs_another),
+        IN_DIRECTORY(a_put_does_not_mind_that_the_prepared_file_is_gone),
+        IN_DIRECTORY(a_directory_that_keeps_no_prepared_file_is_told_and_no_loop),
         IN_DIRECTORY(a_roll_that_was_begun_before_a_sync_failed_is_not_ended),
         IN_DIRECTORY(disk_space_is_asked_for_once),
         IN_DIRECTORY(what_is_sealed_takes_no_disk_space),
