@@ -1,5 +1,5 @@
 /* From offset files to live state and back. */
-#include "consumers.h"
+#include "consumers_parts.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -117,6 +117,7 @@ static int sync_locked(const struct lqi_consumers *consumers, struct lqi_consume
     struct lqi_position position;
 
     int err = lqi_position_open(&position, consumers->log->io, consumers->dir, consumer->name, consumers->log->uuid, true);
+    if (err == LQ_ENOTFOUND && atomic_load(&consumer->going)) return LQ_OK; /* deleted, though its slot does not say so yet */
     if (err) return err;
     if (consumer->region_ready) err = lqi_region_map(consumers->map, consumer, &region);
     if (!err) err = lqi_consumer_save_durably(consumers, consumer, region, &position);
@@ -297,7 +298,10 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     consumer->dirty_low = UINT64_MAX;
     consumer->dirty_high = 0;
     consumer->region_ready = 0;
+    atomic_store(&consumer->going, 0);
     atomic_store(&consumer->in_doubt, 0);
+    atomic_store(&consumer->unsaved, 0);
+    atomic_store(&consumer->unsynced, 0);
     atomic_store(&consumer->unacked, 0);
     int err = lqi_position_open(&position, consumers->log->io, consumers->dir, name, consumers->log->uuid, true);
     if (err == LQ_ECORRUPT || err == LQ_EVERSION) {
@@ -510,81 +514,23 @@ static int open_locked(const struct lqi_consumers *consumers, const char *name, 
     return err;
 }
 
-static int lock_admin(struct lqi_shared *head)
-{
-    int got = lqi_lock(&head->admin, "admin lock");
-    if (got == LQI_INHERITED) lqi_lock_mend(&head->admin); /* a slot counts only once its state says so, which is stored last */
-    return got == LQI_INHERITED ? LQ_OK : got;
-}
-
 int lqi_consumers_open(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
                        struct lqi_consumer_slot **consumer_out)
 {
-    int err = lock_admin(consumers->map->head);
+    int err = lqi_consumers_lock(consumers);
     if (err) return err;
     err = open_locked(consumers, name, options, consumer_out);
     lqi_unlock(&consumers->map->head->admin);
     return err;
 }
 
-static bool has_members(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, uint32_t own_handle)
-{
-    struct lqi_region *region;
-    bool any = false;
-
-    if (!consumer->region_ready) return false;
-    if (lqi_region_map(consumers->map, consumer, &region)) return true;
-    for (size_t i = 0; i < LQI_MEMBERS_MAX && !any; i++) {
-        const struct lqi_member_slot *member = &region->members[i];
-        any = member->handle_generation && lqi_handle_alive(consumers->map, consumers->meta_file, own_handle,
-                                                            member->handle, member->handle_generation);
-    }
-    lqi_region_unmap(consumers->map, region, consumer->window);
-    return any;
-}
-
-static int delete_locked(const struct lqi_consumers *consumers, const char *name, uint32_t own_handle)
-{
-    struct lqi_consumer_slot *consumer = lqi_consumers_find(consumers->map->head, name);
-    if (!consumer) return lqi_fail(LQ_ENOTFOUND, "no consumer '%s' in this queue", name);
-
-    int err = lqi_consumer_lock(consumers->map, consumer, NULL);
-    if (err) return err;
-    bool gone = false;
-    if (has_members(consumers, consumer, own_handle))
-        err = lqi_fail(LQ_EBUSY, "consumer '%s' has members: close them first", name);
-    if (!err) {
-        uint32_t before = atomic_load(&consumer->state);
-        /* Before the file goes: whoever died in between would leave a consumer without one. */
-        atomic_store(&consumer->state, LQI_CONSUMER_FREE);
-        err = lqi_position_delete(consumers->log->io, consumers->dir, name, &gone);
-        if (!gone) atomic_store(&consumer->state, before);
-    }
-    if (gone) {
-        atomic_store(&consumer->dropped, 0);
-        atomic_store(&consumer->unsaved, 0);
-        atomic_store(&consumer->unsynced, 0);
-        consumer->region_ready = 0;
-    }
-    lqi_consumer_unlock(consumer);
-    return err;
-}
-
-int lqi_consumers_delete(const struct lqi_consumers *consumers, const char *name, uint32_t own_handle)
-{
-    int err = lock_admin(consumers->map->head);
-    if (err) return err;
-    err = delete_locked(consumers, name, own_handle);
-    lqi_unlock(&consumers->map->head->admin);
-    return err;
-}
-
-uint64_t lqi_consumers_floor(const struct lqi_shared *shared)
+uint64_t lqi_consumers_floor(const struct lqi_log *log)
 {
     uint64_t lowest = UINT64_MAX;
     for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++) {
-        const struct lqi_consumer_slot *consumer = &shared->consumers[i];
+        const struct lqi_consumer_slot *consumer = &log->shared->consumers[i];
         uint32_t state = atomic_load_explicit(&consumer->state, memory_order_acquire);
+        if (state == LQI_CONSUMER_FREE || lqi_consumer_is_gone_for_good(log, consumer)) continue;
         if (state == LQI_CONSUMER_DAMAGED) return 0;
         if (state == LQI_CONSUMER_USED) lowest = lqi_min64(lowest, lqi_floor(consumer));
     }

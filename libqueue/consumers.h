@@ -55,6 +55,9 @@ int lqi_consumer_save_durably(const struct lqi_consumers *consumers, struct lqi_
 int lqi_consumers_sync(const struct lqi_consumers *consumers);
 
 /* The lowest floor; UINT64_MAX without consumers; 0 when one of them cannot be read. */
-uint64_t lqi_consumers_floor(const struct lqi_shared *shared);
+uint64_t lqi_consumers_floor(const struct lqi_log *log);
+
+/* For who looks without a lock: is it deleted, though its slot does not say so yet? When in doubt, no. */
+bool lqi_consumer_is_gone(const struct lqi_log *log, const struct lqi_consumer_slot *consumer);
 
 #endif

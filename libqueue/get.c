@@ -429,8 +429,8 @@ static int join_consumer(lq_consumer *consumer, const char *name)
     struct lqi_consumer_slot *slot = consumer->slot;
     int err = lqi_consumer_lock(&queue->map, slot, NULL);
     if (err) return err;
-    if (atomic_load(&slot->state) != LQI_CONSUMER_USED || !slot->region_ready || strcmp(slot->name, name) != 0)
-        err = DELETED_MEANWHILE;
+    if (atomic_load(&slot->state) != LQI_CONSUMER_USED || atomic_load(&slot->going) || !slot->region_ready || strcmp(slot->name, name) != 0)
+        err = DELETED_MEANWHILE; /* or by somebody who has died at it */
     if (!err) err = lqi_region_map(&queue->map, slot, &consumer->member.region);
     if (!err) consumer->member.window = slot->window;
     if (!err) err = lqi_position_open(&consumer->position, queue->io, queue->consumers_dir, name, queue->meta.uuid, true);

@@ -417,7 +417,7 @@ static int consumer_stats(const struct lqi_view *view, const char *name, lq_cons
 
     *stats = (lq_consumer_stats){.size = sizeof *stats};
     snprintf(stats->name, sizeof stats->name, "%s", name);
-    if (slot && atomic_load(&slot->state) == LQI_CONSUMER_USED) {
+    if (slot && atomic_load(&slot->state) == LQI_CONSUMER_USED && !lqi_consumer_is_gone(&view->log, slot)) {
         consumer_from_memory(&view->log, slot, stats);
         return LQ_OK;
     }

@@ -23,7 +23,7 @@ struct lqi_span_file {
 
 struct lqi_log {
     const struct lqi_io *io;
-    int log_dir;
+    int log_dir, consumers_dir;
     uint8_t uuid[16];
     lq_options options;            /* as stored */
     struct lqi_file *meta_file;

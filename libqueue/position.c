@@ -257,6 +257,19 @@ int lqi_position_open_file(struct lqi_file *file, const struct lqi_io *io, int c
     return lqi_file_open(file, io, consumers_dir, name, shown, LQI_OPEN_READ, 0);
 }
 
+int lqi_position_exists(const struct lqi_io *io, int consumers_dir, const char *consumer, bool *exists_out)
+{
+    struct lqi_file file = LQI_FILE_NONE;
+
+    int err = lqi_name_check(consumer);
+    if (err) return err;
+    err = lqi_position_open_file(&file, io, consumers_dir, consumer);
+    lqi_file_close(&file);
+    if (err && err != LQ_ENOTFOUND && err != LQ_ENOTQUEUE && err != LQ_EACCESS) return err;
+    *exists_out = err != LQ_ENOTFOUND;
+    return LQ_OK;
+}
+
 int lqi_position_uuid(const struct lqi_io *io, int consumers_dir, const char *consumer, uint8_t uuid_out[16])
 {
     struct lqi_file file = LQI_FILE_NONE;

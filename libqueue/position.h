@@ -147,6 +147,9 @@ int lqi_position_list(const struct lqi_io *io, int consumers_dir, char (**names_
 /* Another file, of the same bytes, takes its place, durably: see lqi_publish_again(). LQ_ENOTFOUND. */
 int lqi_position_replace(const struct lqi_io *io, int consumers_dir, const char *consumer, uint32_t mode);
 
+/* Is there a file, or whatever else, of that name? When in doubt, an error. */
+int lqi_position_exists(const struct lqi_io *io, int consumers_dir, const char *consumer, bool *exists_out);
+
 /* Deletes the file, durably. LQ_ENOTFOUND. `*gone_out` (may be NULL): no file is there any more, whatever is returned; but if
  * only the directory could not be synced, a power loss may bring it back. */
 int lqi_position_delete(const struct lqi_io *io, int consumers_dir, const char *consumer, bool *gone_out);

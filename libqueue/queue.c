@@ -85,6 +85,7 @@ static void bind(lq_queue *queue)
     struct lqi_log *log = &queue->log;
 
     log->io = queue->io;
+    log->consumers_dir = queue->consumers_dir;
     memcpy(log->uuid, queue->meta.uuid, sizeof log->uuid);
     log->options = queue->meta.options;
     log->meta_file = &queue->meta_file;

@@ -19,7 +19,7 @@ struct decision {
 static struct decision decide(struct lqi_log *log, uint64_t bytes, bool drop)
 {
     const lq_options *options = &log->options;
-    uint64_t floor = lqi_consumers_floor(log->shared);
+    uint64_t floor = lqi_consumers_floor(log);
     int64_t age_us = options->age_max_ms > INT64_MAX / 1000 ? INT64_MAX : options->age_max_ms * 1000;
 
     return (struct decision){

@@ -27,7 +27,7 @@
 #include "wait.h"
 
 #define LQI_SHARED_NAME "shared"
-#define LQI_SHARED_VERSION 2
+#define LQI_SHARED_VERSION 3
 #define LQI_BYTE_OPEN ((uint64_t)1 << 30)
 #define LQI_BYTE_HANDLE (LQI_BYTE_OPEN + 1)
 #define LQI_HANDLES_MAX 256
@@ -144,6 +144,7 @@ enum lqi_consumer_state { LQI_CONSUMER_FREE = 0, LQI_CONSUMER_USED = 1, LQI_CONS
 struct lqi_consumer_slot {
     struct lqi_lock lock;
     _Atomic uint32_t state;
+    _Atomic uint32_t going;       /* its deletion has begun: when its file is gone so is it, whatever `state` says */
     uint32_t window;
     char name[LQ_NAME_MAX + 4];
     _Atomic uint64_t floor, delivered;

@@ -1,0 +1,120 @@
+/* Deleting a consumer. It happens at one moment, that in which its file goes; who dies, or the power that fails, leaves
+ *
+ *   1 slot: going          the consumer as it was
+ *   2 file unlinked        none; after power loss perhaps the consumer as it was saved last
+ *   3 directory synced     none
+ *   4 slot: free           none
+ *
+ * While its slot says that it is going, the file is asked: by who looks; by retention, which must neither delete what the consumer
+ * still needs if its file cannot be deleted, nor keep for ever what it needed if whoever deleted it has died; and by whoever
+ * has the admin lock next. */
+#include "consumers_parts.h"
+
+/* ---- those that are going ----------------------------------------------- */
+
+static int find_gone(const struct lqi_log *log, const struct lqi_consumer_slot *consumer, bool *gone_out)
+{
+    bool exists = true;
+    int err = atomic_load(&consumer->going) ? lqi_position_exists(log->io, log->consumers_dir, consumer->name, &exists) : LQ_OK;
+    *gone_out = !exists;
+    return err;
+}
+
+bool lqi_consumer_is_gone(const struct lqi_log *log, const struct lqi_consumer_slot *consumer)
+{
+    bool gone;
+    return find_gone(log, consumer, &gone) == LQ_OK && gone;
+}
+
+/* So that power loss does not bring it back. Whoever unlinked the file may have died before he came to this. */
+static int find_gone_for_good(const struct lqi_log *log, const struct lqi_consumer_slot *consumer, bool *gone_out)
+{
+    int err = find_gone(log, consumer, gone_out);
+    if (err || !*gone_out) return err;
+    int error = log->io->dir_sync(log->io, log->consumers_dir);
+    return error ? lqi_fail_errno(error, "sync", "the directory of consumers", -1) : LQ_OK;
+}
+
+bool lqi_consumer_is_gone_for_good(const struct lqi_log *log, const struct lqi_consumer_slot *consumer)
+{
+    bool gone;
+    return find_gone_for_good(log, consumer, &gone) == LQ_OK && gone;
+}
+
+/* Whoever was deleting it has died: it is gone, or it stays. */
+static int settle_going(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)
+{
+    bool gone;
+    int err = find_gone_for_good(consumers->log, consumer, &gone);
+    if (err) return err;
+    if (gone) atomic_store(&consumer->state, LQI_CONSUMER_FREE);
+    else atomic_store(&consumer->going, 0);
+    return LQ_OK;
+}
+
+int lqi_consumers_lock(const struct lqi_consumers *consumers)
+{
+    struct lqi_shared *head = consumers->map->head;
+    int got = lqi_lock(&head->admin, "admin lock"), err = LQ_OK;
+    if (got < 0) return got;
+    if (got == LQI_INHERITED) lqi_lock_mend(&head->admin); /* a slot counts only once its state says so, which is stored last */
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX && !err; i++) {
+        struct lqi_consumer_slot *consumer = &head->consumers[i];
+        if (atomic_load(&consumer->state) != LQI_CONSUMER_FREE && atomic_load(&consumer->going)) err = settle_going(consumers, consumer);
+    }
+    if (err) lqi_unlock(&head->admin);
+    return err;
+}
+
+/* ---- deleting ----------------------------------------------------------- */
+
+static bool has_members(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, uint32_t own_handle)
+{
+    struct lqi_region *region;
+    bool any = false;
+
+    if (!consumer->region_ready) return false;
+    if (lqi_region_map(consumers->map, consumer, &region)) return true;
+    for (size_t i = 0; i < LQI_MEMBERS_MAX && !any; i++) {
+        const struct lqi_member_slot *member = &region->members[i];
+        any = member->handle_generation && lqi_handle_alive(consumers->map, consumers->meta_file, own_handle,
+                                                            member->handle, member->handle_generation);
+    }
+    lqi_region_unmap(consumers->map, region, consumer->window);
+    return any;
+}
+
+static int delete_file(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)
+{
+    bool gone = false;
+
+    atomic_store(&consumer->going, 1);
+    int err = lqi_position_delete(consumers->log->io, consumers->dir, consumer->name, &gone);
+    if (gone) atomic_store(&consumer->state, LQI_CONSUMER_FREE);
+    else atomic_store(&consumer->going, 0);
+    return err;
+}
+
+static int delete_locked(const struct lqi_consumers *consumers, const char *name, uint32_t own_handle)
+{
+    struct lqi_consumer_slot *consumer = lqi_consumers_find(consumers->map->head, name);
+    if (!consumer) return lqi_fail(LQ_ENOTFOUND, "no consumer '%s' in this queue", name);
+
+    int err = lqi_consumer_lock(consumers->map, consumer, NULL);
+    if (err) return err;
+    if (has_members(consumers, consumer, own_handle))
+        err = lqi_fail(LQ_EBUSY, "consumer '%s' has members: close them first", name);
+    else
+        err = delete_file(consumers, consumer);
+    lqi_consumer_unlock(consumer);
+    return err;
+}
+
+int lqi_consumers_delete(const struct lqi_consumers *consumers, const char *name, uint32_t own_handle)
+{
+    int err = lqi_consumers_lock(consumers);
+    if (err) return err;
+    err = delete_locked(consumers, name, own_handle);
+    lqi_unlock(&consumers->map->head->admin);
+    return err;
+}

@@ -1,0 +1,13 @@
+/* What the files of this module share, and nobody else. */
+#ifndef LQI_CONSUMERS_PARTS_H
+#define LQI_CONSUMERS_PARTS_H
+
+#include "consumers.h"
+
+/* Takes the admin lock, and sees to deletions whose doer has died. On LQ_OK no consumer is going. */
+int lqi_consumers_lock(const struct lqi_consumers *consumers);
+
+/* Is it deleted, durably, though its slot does not say so yet? Without a lock; when in doubt, no. */
+bool lqi_consumer_is_gone_for_good(const struct lqi_log *log, const struct lqi_consumer_slot *consumer);
+
+#endif
