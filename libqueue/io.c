@@ -43,6 +43,11 @@ int lqi_file_sync(const struct lqi_file *file)
     return error ? lqi_fail_errno(error, "sync", file->name, -1) : LQ_OK;
 }
 
+void lqi_file_sync_ahead(const struct lqi_file *file, uint64_t offset, uint64_t size)
+{
+    file->io->sync_ahead(file->io, file->fd, offset, size);
+}
+
 int lqi_file_copy(const struct lqi_file *from, const struct lqi_file *to, uint64_t size)
 {
     uint8_t bytes[16384];

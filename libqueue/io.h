@@ -50,6 +50,8 @@ struct lqi_io {
     int (*read)(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out);
     int (*write)(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size);
     int (*sync)(const struct lqi_io *io, int fd);               /* data, and the size it needs */
+    /* The disk may begin with these bytes: nobody waits, and nothing is promised. Saves the next `sync` time, which hears of errors. */
+    void (*sync_ahead)(const struct lqi_io *io, int fd, uint64_t offset, uint64_t size);
     int (*truncate)(const struct lqi_io *io, int fd, uint64_t size);
     int (*allocate)(const struct lqi_io *io, int fd, uint64_t size); /* grows the file to `size`, all of it backed by disk;
                                                                       * EOPNOTSUPP: grown, but nothing is reserved */
@@ -96,6 +98,7 @@ void lqi_file_close(struct lqi_file *file);
 int lqi_file_read(const struct lqi_file *file, uint64_t offset, void *data, size_t size, size_t *got_out);
 int lqi_file_write(const struct lqi_file *file, uint64_t offset, const void *data, size_t size);
 int lqi_file_sync(const struct lqi_file *file);
+void lqi_file_sync_ahead(const struct lqi_file *file, uint64_t offset, uint64_t size);
 /* The first `size` bytes of one, or as many as there are, to the same places of the other; which may be itself: all its pages are dirty then. */
 int lqi_file_copy(const struct lqi_file *from, const struct lqi_file *to, uint64_t size);
 int lqi_file_truncate(const struct lqi_file *file, uint64_t size);

@@ -311,17 +311,29 @@ static int create(struct lqi_log *log, uint64_t number)
 
 /* ---- writing out -------------------------------------------------------- */
 
+#define SYNC_AHEAD_SIZE ((uint64_t)1 << 20)
+
+/* A roll waits until the disk has the whole segment. So that little is left then, the disk is given each MiB as soon as it is full. */
+static void sync_ahead(const struct lqi_file *file, uint64_t from, uint64_t to)
+{
+    from -= from % SYNC_AHEAD_SIZE;
+    to -= to % SYNC_AHEAD_SIZE;
+    if (from < to) lqi_file_sync_ahead(file, from, to - from);
+}
+
 static int write_stretch(struct lqi_log *log, uint64_t number, uint64_t to)
 {
     const struct lqi_span *span = span_of(log, number);
-    uint64_t from = written(log);
+    const struct lqi_segment_head head = {.position = span->position};
+    uint64_t from = written(log), offset = lqi_segment_offset(&head, from);
     struct lqi_file *file;
 
     int err = file_of_span(log, &log->writing, number, &file);
-    if (!err) err = lqi_file_write(file, lqi_segment_offset(&(struct lqi_segment_head){.position = span->position}, from),
-                                   lqi_ring_at(&log->ring, from), to - from);
-    if (!err) atomic_store_explicit(&log->state->written, to, memory_order_release);
-    return err;
+    if (!err) err = lqi_file_write(file, offset, lqi_ring_at(&log->ring, from), to - from);
+    if (err) return err;
+    atomic_store_explicit(&log->state->written, to, memory_order_release);
+    sync_ahead(file, offset, offset + (to - from));
+    return LQ_OK;
 }
 
 /* The next file is made while this one has half of its room left, so that no PUT waits for its making (in

@@ -306,6 +306,45 @@ static void what_no_file_has_yet_is_not_gone_over(void **state)
     io_fault_release(&fault);
 }
 
+/* What the disk was given before any sync: how far in the last segment. */
+static struct {
+    const struct lqi_log_state *log;
+    uint64_t span, to;
+} ahead;
+
+static void watch_sync_ahead(const struct lqi_io *io, int fd, uint64_t offset, uint64_t size)
+{
+    struct lqi_io_stat stat;
+    (void)io;
+    EQUAL(lqi_io_posix.stat(&lqi_io_posix, fd, &stat), 0);
+    assert_true(offset + size <= stat.size);
+    if (ahead.span != ahead.log->write_span) ahead.to = 0;
+    ahead.span = ahead.log->write_span;
+    EQUAL(offset, ahead.to);
+    EQUAL(size % (1 << 20), 0);
+    ahead.to = offset + size;
+    lqi_io_posix.sync_ahead(&lqi_io_posix, fd, offset, size);
+}
+
+static void the_disk_gets_each_mebibyte_once_as_soon_as_it_is_written(void **state)
+{
+    lq_options options = {.size = sizeof options, .segment_size = 5 << 20, .ring_size = 1 << 20, .sync = LQ_SYNC_NEVER};
+    struct lqi_io io = lqi_io_posix;
+    lq_queue *queue;
+    io.sync_ahead = watch_sync_ahead;
+    OK(lqi_open_io(&io, api_path(*state, "q"), &options, &queue));
+    const struct lqi_log_state *log = ahead.log = queue->log.state;
+    uint64_t first = log->write_span;
+    for (uint64_t id = 1; id <= 8000; id += 100) {
+        api_put_range(queue, id, id + 99, 1000);
+        uint64_t in_segment = LQI_SEGMENT_HEADER + log->written - log->spans[log->write_span & 1].position;
+        EQUAL(ahead.span == log->write_span ? ahead.to : 0, in_segment - in_segment % (1 << 20));
+    }
+    assert_true(log->write_span > first);
+    api_read_range(queue, 1, 8000, 1000);
+    OK(lq_close(queue));
+}
+
 /* ---- numbers ---------------------------------------------------------------------------- */
 
 static void a_segment_holds_what_its_capacity_says_and_an_index_that_fits(void **state)
@@ -402,6 +441,7 @@ int main(void)
         IN_DIRECTORY(whoever_dies_with_every_lock_stops_nobody),
         IN_DIRECTORY(writing_out_may_be_done_twice),
         IN_DIRECTORY(what_no_file_has_yet_is_not_gone_over),
+        IN_DIRECTORY(the_disk_gets_each_mebibyte_once_as_soon_as_it_is_written),
         IN_DIRECTORY(a_segment_holds_what_its_capacity_says_and_an_index_that_fits),
         IN_DIRECTORY(marks_are_appended_once_and_take_no_id),
         IN_DIRECTORY(a_roll_that_finds_no_room_for_a_name_refuses_the_message),

@@ -278,6 +278,12 @@ static void crash_unmap(const struct lqi_io *io, void *map, size_t size, size_t 
     pthread_mutex_unlock(&io_crash_all);
 }
 
+/* A crash finds any part of what was not synced on the disk as it is. */
+static void crash_sync_ahead(const struct lqi_io *io, int fd, uint64_t offset, uint64_t size)
+{
+    (void)io, (void)fd, (void)offset, (void)size;
+}
+
 void io_crash_set_file_calls(struct lqi_io *io)
 {
     io->close = crash_close;
@@ -286,6 +292,7 @@ void io_crash_set_file_calls(struct lqi_io *io)
     io->read = crash_read;
     io->write = crash_write;
     io->sync = crash_sync;
+    io->sync_ahead = crash_sync_ahead;
     io->truncate = crash_truncate;
     io->allocate = crash_allocate;
     io->lock = crash_lock;

@@ -150,6 +150,13 @@ static void fault_close(const struct lqi_io *io, int fd)
     fault->under->close(fault->under, fd);
 }
 
+/* Cannot fail. */
+static void fault_sync_ahead(const struct lqi_io *io, int fd, uint64_t offset, uint64_t size)
+{
+    struct io_fault *fault = fault_of(io);
+    fault->under->sync_ahead(fault->under, fd, offset, size);
+}
+
 static int fault_read(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
 {
     struct io_fault *fault = fault_of(io);
@@ -307,6 +314,7 @@ void io_fault_init(struct io_fault *fault, const struct lqi_io *under)
             .read = fault_read,
             .write = fault_write,
             .sync = fault_sync,
+            .sync_ahead = fault_sync_ahead,
             .truncate = fault_truncate,
             .allocate = fault_allocate,
             .stat = fault_stat,
