@@ -497,12 +497,12 @@ static int open_locked(const struct lqi_consumers *consumers, const char *name, 
     struct lqi_consumer_slot *consumer = lqi_consumers_find(consumers->map->head, name);
     int err = LQ_OK;
 
-    if (consumer && atomic_load(&consumer->state) == LQI_CONSUMER_DAMAGED) return damaged(consumers, name);
     if (!consumer && (options->flags & LQ_CONSUMER_NO_CREATE))
         return lqi_fail(LQ_ENOTFOUND, "no consumer '%s' in this queue", name);
     if (!consumer) err = make_consumer(consumers, name, options, &consumer);
     if (err) return err;
     assert(consumer != NULL);
+    if (atomic_load(&consumer->state) == LQI_CONSUMER_DAMAGED) return damaged(consumers, name);
     if (options->window && options->window != consumer->window)
         return lqi_fail(LQ_EMISMATCH, "consumer '%s' was made with window %" PRIu32 ", not %" PRIu32, name,
                         consumer->window, options->window);

@@ -365,6 +365,41 @@ static void a_file_that_was_damaged_as_the_queue_was_opened_is_not_used_before_i
     OK(lq_close(queue));
 }
 
+/* Its maker has died, or somebody has put it there: to the queue that is open it is new. */
+static void a_damaged_file_that_was_not_there_when_the_queue_was_opened_is_told_as_damaged_too(void **state)
+{
+    const lq_consumer_options ways[] = {{.window = 2 * WINDOW}, {.window = WINDOW}, {.start = LQ_START_END}, {0}};
+    const struct lqi_position_entry first = {.time_us = 1};
+    lq_consumer *consumer;
+    use_queue(state, "q");
+    fill();
+    lq_queue *queue = open_on(&lqi_io_posix);
+    OK(lq_consumer_close(api_consumer(queue, "c", &in_window)));
+    OK(lq_consumer_delete(queue, "c")); /* the place it leaves has its window */
+    uint64_t size = atomic_load(&queue->map.head->size);
+    OK(lqi_position_create(&lqi_io_posix, queue->consumers_dir, "c", queue->meta.uuid, WINDOW, &first, 0600));
+    flip_both_copies();
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        lq_consumer_options options = ways[i];
+        options.size = sizeof options;
+        IS(LQ_ECORRUPT, lq_consumer_open(queue, "c", &options, &consumer));
+        TEXT_HAS("consumers/c.pos", "at byte 0");
+        EQUAL(lqi_consumers_floor(&queue->log), 0); /* who cannot be read may need everything */
+    }
+    EQUAL(atomic_load(&queue->map.head->size), size); /* and gets no room */
+    consumer = api_consumer(queue, "keep", NULL);
+    api_take_range(consumer, 1, MESSAGES, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+
+    flip_both_copies(); /* undone */
+    queue = open_on(&lqi_io_posix);
+    consumer = api_consumer(queue, "c", &in_window);
+    api_take_range(consumer, 1, MESSAGES, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 /* Where a consumer stands is in many places of its file: one that cannot be read is an error, not a message that comes again. */
 static void where_a_consumer_stands_is_not_guessed_when_its_file_cannot_be_read(void **state)
 {
@@ -491,6 +526,7 @@ int main(void)
         IN_DIRECTORY(numbers_of_the_dead_that_make_no_sense_cost_acks_and_no_message),
         IN_DIRECTORY(what_the_offset_file_has_is_not_taken_back),
         IN_DIRECTORY(a_file_that_was_damaged_as_the_queue_was_opened_is_not_used_before_it_is_opened_again),
+        IN_DIRECTORY(a_damaged_file_that_was_not_there_when_the_queue_was_opened_is_told_as_damaged_too),
         IN_DIRECTORY(where_a_consumer_stands_is_not_guessed_when_its_file_cannot_be_read),
         IN_DIRECTORY(what_is_no_offset_file_or_gone_is_not_replaced),
         IN_DIRECTORY(a_dead_consumers_file_may_be_gone_or_damaged),
