@@ -75,6 +75,18 @@ int lqi_fail(int code, const char *format, ...)
     return code;
 }
 
+struct lqi_text lqi_text_keep(void)
+{
+    struct lqi_text text;
+    memcpy(text.bytes, last_text, sizeof text.bytes);
+    return text;
+}
+
+void lqi_text_put_back(const struct lqi_text *text)
+{
+    memcpy(last_text, text->bytes, sizeof last_text);
+}
+
 int lqi_code_of_errno(int error)
 {
     switch (error) {

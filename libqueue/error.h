@@ -16,6 +16,13 @@
 /* Sets the calling thread's error text and returns `code`. */
 int lqi_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* What is done on the side, and may fail without anybody's being told, must not leave its text in the place of one that is told. */
+struct lqi_text {
+    char bytes[LQI_TEXT_MAX];
+};
+struct lqi_text lqi_text_keep(void);
+void lqi_text_put_back(const struct lqi_text *text);
+
 /* The code for an errno, and "doing what, to which file, at which byte: why".
  * `offset` < 0: no byte to name. */
 int lqi_fail_errno(int error, const char *doing, const char *file, int64_t offset);

@@ -261,7 +261,7 @@ static int take_new(lq_consumer *consumer, lq_message *messages, size_t max, siz
     }
     bool due = lqi_retain_due(&consumer->queue->log, floor, lqi_floor(consumer->slot)); /* over a hole */
     lqi_consumer_unlock(consumer->slot);
-    if (due) (void)lqi_retain(&consumer->queue->log, 0, false, NULL);
+    if (due) lqi_retain_what_is_due(&consumer->queue->log);
     return err;
 }
 
@@ -518,6 +518,6 @@ int lq_consumer_delete(lq_queue *queue, const char *name)
     int err = lqi_queue_check(queue, true);
     if (!err) err = lqi_name_check(name);
     if (!err) err = lqi_consumers_delete(&queue->consumers, name, queue->handle);
-    if (!err) (void)lqi_retain(&queue->log, 0, false, NULL); /* it may have been the last to need old segments */
+    if (!err) lqi_retain_what_is_due(&queue->log); /* it may have been the last to need old segments */
     return err;
 }

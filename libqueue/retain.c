@@ -136,3 +136,10 @@ int lqi_retain(struct lqi_log *log, uint64_t bytes, bool drop, size_t *count_out
     lqi_unlock(&log->state->trim);
     return err;
 }
+
+void lqi_retain_what_is_due(struct lqi_log *log)
+{
+    struct lqi_text told = lqi_text_keep();
+    (void)lqi_retain(log, 0, false, NULL);
+    lqi_text_put_back(&told);
+}

@@ -8,6 +8,9 @@
  * takes to have room for `bytes` more. What may be there is durable in `meta` before the first file goes. `*count_out` may be NULL. */
 int lqi_retain(struct lqi_log *log, uint64_t bytes, bool drop, size_t *count_out);
 
+/* What is due, as far as it can be done: a failure costs space and no message, is told nobody, and tried again at the next segment. */
+void lqi_retain_what_is_due(struct lqi_log *log);
+
 /* To be asked after a floor has moved: did it pass the end of the oldest segment? */
 static inline bool lqi_retain_due(const struct lqi_log *log, uint64_t floor_before, uint64_t floor_now)
 {

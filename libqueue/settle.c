@@ -34,9 +34,11 @@ static int save_if_due(lq_consumer *consumer)
             return lqi_consumer_save_durably(consumers, consumer->slot, consumer->member.region, &consumer->position);
         return lqi_consumer_save(consumers, consumer->slot, consumer->member.region, &consumer->position);
     }
-    /* A hint that cannot be written now is written later. */
-    if (unsaved >= SAVE_EVERY)
+    if (unsaved >= SAVE_EVERY) { /* a hint: what cannot be written now is written later */
+        struct lqi_text told = lqi_text_keep();
         (void)lqi_consumer_save(consumers, consumer->slot, consumer->member.region, &consumer->position);
+        lqi_text_put_back(&told);
+    }
     return LQ_OK;
 }
 
@@ -57,7 +59,7 @@ int lqi_consumer_settle(lq_consumer *consumer, const lq_message *messages, size_
     lqi_consumer_unlock(consumer->slot);
 
     for (size_t i = 0; i < count; i++) end_loan(consumer, &messages[i]);
-    if (due) (void)lqi_retain(&queue->log, 0, false, NULL); /* a failure costs space, not messages: tried again at the next segment */
+    if (due) lqi_retain_what_is_due(&queue->log);
     return err ? err : not_held;
 }
 

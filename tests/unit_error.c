@@ -77,6 +77,20 @@ static void a_long_text_is_cut(void **state)
     assert_int_equal(strlen(lq_error_text()), LQI_TEXT_MAX - 1);
 }
 
+static void a_text_that_was_kept_takes_the_place_of_a_later_one(void **state)
+{
+    (void)state;
+    char text[LQI_TEXT_MAX];
+
+    memset(text, 'x', sizeof text - 1); /* whole, however long */
+    text[sizeof text - 1] = 0;
+    lqi_fail(LQ_EIO, "%s", text);
+    struct lqi_text kept = lqi_text_keep();
+    lqi_fail(LQ_EIO, "of what nobody is told");
+    lqi_text_put_back(&kept);
+    assert_string_equal(lq_error_text(), text);
+}
+
 static void *fail_in_another_thread(void *context)
 {
     *(int *)context = strcmp(lq_error_text(), ""); /* nothing has failed here */
@@ -137,6 +151,7 @@ int main(void)
         cmocka_unit_test(a_failure_leaves_its_text_and_gives_its_code),
         cmocka_unit_test(a_text_may_quote_the_one_before),
         cmocka_unit_test(a_long_text_is_cut),
+        cmocka_unit_test(a_text_that_was_kept_takes_the_place_of_a_later_one),
         cmocka_unit_test(each_thread_has_its_own_text),
         cmocka_unit_test(errnos_become_the_codes_that_users_can_act_upon),
         cmocka_unit_test(a_failed_call_is_told_with_file_byte_and_reason),

@@ -245,6 +245,40 @@ static void an_ack_that_cannot_be_saved_says_so_and_holds(void **state)
     end(&world);
 }
 
+/* ---- texts ---------------------------------------------------------------------------- */
+
+/* What an ack does besides may fail without a word: the text goes on speaking of the ack. */
+static void the_text_is_of_what_the_settlement_says_whatever_fails_besides(void **state)
+{
+    enum { KIB = 1024, BIG = 1000 };
+    lq_options options = {.size = sizeof options, .sync = LQ_SYNC_NEVER, .segment_size = 64 * KIB, .ring_size = 64 * KIB};
+    lq_message messages[101];
+    struct world world;
+    size_t count;
+    io_fault_init(&world.machine, &lqi_io_posix);
+    OK(lqi_open_io(&world.machine.io, api_path(*state, "q"), &options, &world.queue));
+    api_put_range(world.queue, 1, 200, BIG);
+    OK(lq_sync(world.queue));
+    world.consumer = api_consumer(world.queue, "c", NULL);
+    OK(lq_get_batch(world.consumer, messages, 100, &count, 0));
+    EQUAL(count, 100);
+    messages[100] = (lq_message){.id = 150}; /* which nobody was given */
+
+    atomic_store(&world.consumer->slot->unsaved, SAVE_EVERY);
+    io_fault_plan(&world.machine, IO_WRITE, 1, true, ENOSPC);
+    IS(LQ_ELEASE, lq_ack_batch(world.consumer, (lq_message[]){messages[100], messages[1]}, 2));
+    EQUAL(world.machine.hits, 1); /* the state could not be written */
+    TEXT_HAS("message 150 is not leased");
+
+    messages[1] = messages[100];
+    IS(LQ_ELEASE, lq_ack_batch(world.consumer, messages, 100));
+    EQUAL(world.machine.hits, 3); /* nor could it be noted that the first segment is not needed any more */
+    TEXT_HAS("message 150 is not leased");
+    io_fault_end(&world.machine);
+    EQUAL(api_consumer_stats(world.queue, "c").floor, 100);
+    end(&world);
+}
+
 /* ---- a lock that is not had ---------------------------------------------------------- */
 
 static pthread_barrier_t barrier;
@@ -298,6 +332,7 @@ int main(void)
         IN_DIRECTORY(an_ack_that_is_to_be_saved_is_written_and_synced_as_puts_are),
         IN_DIRECTORY(where_nothing_is_synced_an_ack_to_be_saved_is_only_written),
         IN_DIRECTORY(an_ack_that_cannot_be_saved_says_so_and_holds),
+        IN_DIRECTORY(the_text_is_of_what_the_settlement_says_whatever_fails_besides),
         IN_DIRECTORY(who_does_not_get_the_lock_settles_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
