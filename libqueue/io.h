@@ -1,5 +1,5 @@
 /* The seam to the machine. Everything above calls files through this table, so
- * that a test can fail, forget, shorten or reorder any call. io_posix.c is the
+ * that a test can fail, forget, shorten or reorder any call. io_posix.c has the
  * real one; nothing else in the library asks the kernel for a file.
  *
  * Table functions return 0 or a positive errno. They retry EINTR, and short reads and

@@ -590,7 +590,7 @@ static void a_lock_inherited_through_a_fork_goes_when_the_parent_is_dead_and_the
     assert_int_equal(pipe(holder.tell), 0);
     assert_int_equal(pipe(holder.go), 0);
     assert_int_equal(child_run(hold_a_lock_and_fork, &holder), 100 + SIGKILL);
-    assert_true(is_locked(fd, 7, 1)); /* this is the price, see the top of io_posix.c */
+    assert_true(is_locked(fd, 7, 1)); /* this is the price, see the top of io_posix_memory.c */
     close(holder.go[1]);
     assert_int_equal(read(holder.tell[0], &byte, 1), 1);
     assert_false(is_locked(fd, 7, 1));
