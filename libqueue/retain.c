@@ -49,23 +49,52 @@ static bool fits(const struct lqi_log_state *state, uint64_t position, const str
            next->first_id <= atomic_load(&state->synced_id) + 1;
 }
 
-/* How many of the oldest may go; `first_out` is the header of the one that stays. */
-static size_t count_that_go(const struct decision *decision, const uint64_t *ids, size_t count, struct lqi_segment_head *first_out)
+/* When a segment was made of which only the trailer is left: by it nothing is too old, but by the next one. */
+#define NOT_KNOWN INT64_MAX
+
+struct outcome {
+    size_t gone;                   /* so many of the oldest may go */
+    struct lqi_segment_head first; /* of the one that is the oldest then */
+    uint64_t second_id;            /* of the one that would be it next */
+};
+
+/* LQ_ENOTFOUND: nothing tells where it begins. LQ_EVERSION: it is whole, for others to read. */
+static int open_next(const struct lqi_log *log, uint64_t id, struct lqi_segment_head *head_out)
+{
+    struct lqi_segment segment;
+    int err = lqi_segment_open_any(&segment, log->io, log->log_dir, id, log->uuid);
+    if (err == LQ_ECORRUPT) return segment.head_lost ? LQ_ENOTFOUND : LQ_EVERSION;
+    if (err) return err;
+    *head_out = segment.head;
+    if (segment.head_lost) head_out->created_us = NOT_KNOWN;
+    lqi_segment_close(&segment);
+    return LQ_OK;
+}
+
+/* How many of the oldest may go. Who decides is the segment behind them, which would be the oldest then. Of those that go it is of
+ * no matter whether they can be read: whoever needed them has been told. So one that is damaged beyond telling where it begins
+ * decides nothing, and the next one is asked; or it would hold the disk space of all behind it for ever. But one of a newer
+ * format, or of another queue, is whole and has its messages for somebody else: it stays. */
+static struct outcome judge(const struct decision *decision, const uint64_t *ids, size_t count)
 {
     struct lqi_log *log = decision->log;
     uint64_t position = atomic_load(&log->state->first_position);
-    struct lqi_segment next;
-    size_t gone = 0;
+    struct outcome outcome = {0};
 
-    while (gone + 1 < count && lqi_segment_open(&next, log->io, log->log_dir, ids[gone + 1], log->uuid, false) == LQ_OK) {
-        bool go = fits(log->state, position, &next.head) && may_go(decision, position, &next.head);
-        position = next.head.position;
-        if (go) *first_out = next.head;
-        lqi_segment_close(&next);
-        if (!go) break;
-        gone++;
+    struct lqi_segment_head next;
+    if (count && open_next(log, ids[0], &next) == LQ_EVERSION) return outcome;
+    for (size_t i = 1; i < count; i++) {
+        int err = open_next(log, ids[i], &next);
+        if (err == LQ_ENOTFOUND) continue;
+        if (!err && fits(log->state, position, &next) && may_go(decision, position, &next)) {
+            outcome = (struct outcome){.gone = i, .first = next};
+            position = next.position;
+            continue;
+        }
+        if (!outcome.second_id) outcome.second_id = ids[i];
+        if (err || next.created_us != NOT_KNOWN) break;
     }
-    return gone;
+    return outcome;
 }
 
 static int store_trim(struct lqi_log *log, const struct lqi_segment_head *first)
@@ -91,32 +120,29 @@ static void delete_segments(struct lqi_log *log, const uint64_t *ids, size_t gon
     }
 }
 
-static void announce(struct lqi_log *log, const struct lqi_segment_head *first, uint64_t second_id)
+static void announce(struct lqi_log *log, const struct lqi_segment_head *first)
 {
     struct lqi_log_state *state = log->state;
 
     atomic_store(&state->first_id, first->first_id);
     atomic_store(&state->first_position, first->position);
-    atomic_store(&state->second_id, second_id);
     lqi_bell_ring(&state->room);
 }
 
 static int retain_locked(struct lqi_log *log, uint64_t bytes, bool drop, size_t *count_out)
 {
     struct decision decision = decide(log, bytes, drop);
-    struct lqi_segment_head first;
     uint64_t *ids;
     size_t count;
 
     int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
     if (err) return err;
-    size_t gone = count_that_go(&decision, ids, count, &first);
-    if (gone) err = store_trim(log, &first);
-    if (gone && !err) {
-        announce(log, &first, gone + 1 < count ? ids[gone + 1] : 0);
-        delete_segments(log, ids, gone);
-    }
-    if (count_out) *count_out = err ? 0 : gone;
+    struct outcome outcome = judge(&decision, ids, count);
+    if (outcome.gone) err = store_trim(log, &outcome.first);
+    if (outcome.gone && !err) announce(log, &outcome.first);
+    if ((outcome.gone && !err) || outcome.second_id) atomic_store(&log->state->second_id, outcome.second_id);
+    if (outcome.gone && !err) delete_segments(log, ids, outcome.gone);
+    if (count_out) *count_out = err ? 0 : outcome.gone;
     free(ids);
     return err;
 }

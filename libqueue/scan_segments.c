@@ -252,14 +252,24 @@ int lqi_scan_seek_id(struct lqi_scan *scan, uint64_t id)
     return err;
 }
 
+/* Was the first segment from number `from` on that tells, made before `time_us`? A trailer alone knows the time of messages only. */
+static bool made_before(struct lqi_scan *scan, const uint64_t *ids, size_t from, size_t end, int64_t time_us, size_t *index_out)
+{
+    for (size_t i = from; i < end; i++) {
+        if (use_segment(scan, ids[i]) != LQ_OK || (scan->segment.head_lost && !scan->segment.head.created_us)) continue;
+        *index_out = i;
+        return scan->segment.head.created_us < time_us;
+    }
+    return false;
+}
+
 /* The index of the last segment made before `time_us`: all messages before it are older. */
 static size_t segment_before(struct lqi_scan *scan, const uint64_t *ids, size_t count, int64_t time_us)
 {
-    size_t low = 0, high = count;
+    size_t low = 0, high = count, index; /* ids[low - 1] was made before it */
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        bool before = use_segment(scan, ids[middle]) == LQ_OK && scan->segment.head.created_us < time_us;
-        if (before) low = middle + 1;
+        if (made_before(scan, ids, middle, high, time_us, &index)) low = index + 1;
         else high = middle;
     }
     return low ? low - 1 : 0;

@@ -271,10 +271,10 @@ static int open_by_end(struct lqi_segment *segment, const struct lqi_io *io, int
     if (err == LQ_ENOTQUEUE) return LQ_ECORRUPT;
     if (!err) err = lqi_file_size(&segment->file, &segment->file_size);
     if (!err) err = lqi_file_read(&segment->file, 0, head, sizeof head, &got);
-    if (!err && segment->file_size < sizeof head + sizeof end) err = LQ_ECORRUPT;
-    if (!err) err = lqi_file_read(&segment->file, segment->file_size - sizeof end, end, sizeof end, &end_got);
     /* With any uuid: a header that verifies knows better, whatever it says. */
-    if (!err && lqi_stamp_find(head, got, &stamp, NULL, shown, &copy, NULL) != LQ_ECORRUPT) err = LQ_ECORRUPT;
+    if (!err) segment->head_lost = lqi_stamp_find(head, got, &stamp, NULL, shown, &copy, NULL) == LQ_ECORRUPT;
+    if (!err && (!segment->head_lost || segment->file_size < sizeof head + sizeof end)) err = LQ_ECORRUPT;
+    if (!err) err = lqi_file_read(&segment->file, segment->file_size - sizeof end, end, sizeof end, &end_got);
     if (!err && (end_got < sizeof end || !head_of_end(end, segment->file_size, first_id, uuid, &segment->head) ||
                  !lqi_segment_end_decode(end, segment->file_size, &segment->head, &segment->end)))
         err = LQ_ECORRUPT;

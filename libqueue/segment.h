@@ -96,7 +96,8 @@ struct lqi_segment {
     uint64_t trailer_at;        /* where it is, or something that reminds of it; else where the file ends */
     bool end_damaged;           /* longer than its header, not all zero at its end, yet no trailer */
     int64_t damaged_copy;       /* offset of a header copy that does not verify, or -1 */
-    bool head_lost;             /* neither does: `head` is what the trailer tells */
+    bool head_lost;             /* neither does: `head` is what the trailer tells. Also after LQ_ECORRUPT of lqi_segment_open_any(): no header
+                                   verifies there, of whatever queue, segment or version */
     uint64_t file_size;
 };
 

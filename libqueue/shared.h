@@ -99,7 +99,7 @@ struct lqi_log_state {
 
     _Alignas(64) _Atomic uint64_t first_id; /* the oldest message kept */
     _Atomic uint64_t first_position; /* of its segment */
-    _Atomic uint64_t second_id;      /* first id of the second oldest segment; 0 when there is one */
+    _Atomic uint64_t second_id;      /* first id of the oldest segment behind it that decides what goes (retain.c); 0: none */
     _Atomic uint64_t prepared;   /* number of a span for which an empty file is ready; 0 none */
     struct lqi_span spans[2];
 };

@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "bytes.h"
+#include "checksum.h"
 #include "queue.h"
 #include "retain.h"
 #include "support/api.h"
@@ -24,7 +26,9 @@ static struct {
     lq_queue *queue;
     bool meta_unsynced;
     bool sync_fails;
+    unsigned put_meanwhile; /* messages, by another thread, while meta is being synced */
     uint64_t deleted; /* the last segment that went */
+    uint64_t unreadable_id; /* of a segment that cannot be opened just now */
     int64_t now_us;   /* 0: as it is */
 } watched;
 
@@ -39,6 +43,12 @@ static int watch_sync(const struct lqi_io *io, int fd)
     bool meta = watched.queue && fd == watched.queue->meta_file.fd;
     if (meta && watched.sync_fails) return EIO;
     if (meta) watched.meta_unsynced = false;
+    if (meta && watched.put_meanwhile) {
+        unsigned count = watched.put_meanwhile;
+        watched.put_meanwhile = 0;
+        api_put_range(watched.queue, MESSAGES + 1, MESSAGES + count, BODY);
+        OK(lq_sync(watched.queue));
+    }
     return lqi_io_posix.sync(io, fd);
 }
 
@@ -56,6 +66,13 @@ static int watch_unlink(const struct lqi_io *io, int dir, const char *name)
     return lqi_io_posix.unlink(io, dir, name);
 }
 
+static int watch_open(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    uint64_t id;
+    if (watched.unreadable_id && lqi_segment_name_parse(name, &id) && id == watched.unreadable_id) return EIO;
+    return lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
 static int64_t watch_wall_us(const struct lqi_io *io)
 {
     return watched.now_us ? watched.now_us : lqi_io_posix.wall_us(io);
@@ -71,6 +88,7 @@ static lq_queue *make_queue(void **state, lq_options options)
     io.write = watch_write;
     io.sync = watch_sync;
     io.unlink = watch_unlink;
+    io.open = watch_open;
     io.wall_us = watch_wall_us;
     memset(&watched, 0, sizeof watched);
     options.size = sizeof options;
@@ -328,16 +346,145 @@ static void with_both_trim_slots_damaged_a_new_one_is_begun(void **state)
     close_queue(queue);
 }
 
-static void a_segment_that_cannot_be_opened_keeps_those_before_it(void **state)
+/* ---- segments that cannot be read ---------------------------------------------------- */
+
+enum broken { HEADER, HEADER_AND_TRAILER, OTHERS, NEWER };
+
+/* The header of the n-th file is gone; or that of another queue, or of a newer version, is in its place. */
+static void break_segment(void **state, size_t n, enum broken how)
+{
+    char path[4300];
+    strcpy(path, api_segment(api_path(*state, "q"), n));
+    struct api_bytes file = api_file_read(path);
+    if (how == HEADER || how == HEADER_AND_TRAILER) damage_fill(path, 0, LQI_SEGMENT_HEADER, 9);
+    if (how == HEADER_AND_TRAILER) damage_fill(path, file.size - LQI_SEGMENT_TRAILER, LQI_SEGMENT_TRAILER, 10);
+    if (how == OTHERS || how == NEWER) {
+        for (uint8_t *copy = file.bytes; copy < file.bytes + LQI_SEGMENT_HEADER; copy += LQI_SEGMENT_HEADER_COPY) {
+            copy[how == OTHERS ? 24 : 8] ^= 2;
+            lqi_put64(copy + LQI_SEGMENT_HEADER_COPY - 8, lqi_checksum(copy, LQI_SEGMENT_HEADER_COPY - 8));
+        }
+        api_file_write(path, file.bytes, file.size);
+    }
+    free(file.bytes);
+}
+
+/* Gets and acks, or is told that they are lost, up to the message `last`. */
+static void go_through(lq_consumer *consumer, uint64_t last)
+{
+    lq_message message;
+    uint64_t id = 0;
+    while (id < last) {
+        int err = lq_poll(consumer, &message);
+        HOLDS(err == LQ_OK || err == LQ_ECORRUPT);
+        if (!err) id = message.id;
+        if (!err) OK(lq_ack(consumer, &message));
+    }
+    EQUAL(id, last);
+}
+
+static void what_is_consumed_goes_though_the_headers_of_some_segments_are_beyond_reading(void **state)
+{
+    for (enum broken how = HEADER; how <= HEADER_AND_TRAILER; how++) {
+        lq_queue *queue = make_queue(state, (lq_options){0});
+        struct segments all = list(queue);
+        HOLDS(all.count >= 5);
+        lq_consumer *consumer = api_consumer(queue, "c", NULL);
+        break_segment(state, 1, how);
+        break_segment(state, 2, how);
+        go_through(consumer, MESSAGES); /* the acks see to it */
+        begins_with(queue, all.ids[all.count - 1]);
+        EQUAL(list(queue).count, 1);
+        OK(lq_consumer_close(consumer));
+        close_queue(queue);
+        OK(lq_verify(api_path(*state, "q"), 0, NULL, NULL, NULL));
+        HOLDS(!api_teardown(state) && !api_setup(state)); /* another directory */
+    }
+}
+
+/* The trailer tells where the segment begins, so that it can be the oldest. */
+static void a_segment_of_which_the_trailer_is_left_keeps_itself_but_not_those_before_it(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    struct segments all = list(queue);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    break_segment(state, 1, HEADER);
+    go_through(consumer, all.ids[1] - 1);
+    EQUAL(list(queue).ids[0], all.ids[1]);
+    EQUAL(api_stats(queue).first_id, all.ids[1]);
+    EQUAL(atomic_load(&queue->log.state->second_id), all.ids[2]);
+    go_through(consumer, all.ids[2] - 2);
+    EQUAL(list(queue).ids[0], all.ids[1]);
+    api_take_range(consumer, all.ids[2] - 1, MESSAGES, BODY);
+    begins_with(queue, all.ids[all.count - 1]);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+/* Where it begins nobody knows: it goes with those before it, when the one behind it says so. */
+static void a_segment_of_which_nothing_is_left_goes_when_the_next_one_is_begun(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    struct segments all = list(queue);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    break_segment(state, 1, HEADER_AND_TRAILER);
+    api_take_range(consumer, 1, all.ids[1] - 1, BODY);
+    EQUAL(list(queue).ids[0], 1);
+    EQUAL(atomic_load(&queue->log.state->second_id), all.ids[2]); /* so that somebody asks again then */
+    lq_message message;
+    IS(LQ_ECORRUPT, lq_poll(consumer, &message));
+    begins_with(queue, all.ids[2]);
+    api_take_range(consumer, all.ids[2], all.ids[3] - 1, BODY);
+    begins_with(queue, all.ids[3]);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+static void a_segment_that_is_whole_for_others_to_read_stays_with_all_behind_it(void **state)
+{
+    for (enum broken how = OTHERS; how <= NEWER; how++) {
+        for (size_t n = 0; n <= 2; n += 2) {
+            lq_queue *queue = make_queue(state, (lq_options){0});
+            struct segments all = list(queue);
+            lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.start = LQ_START_END});
+            break_segment(state, n, how);
+            EQUAL(retain(queue, 0, false), n ? 1 : 0);
+            EQUAL(list(queue).count, n ? all.count - 1 : all.count);
+            OK(lq_consumer_close(consumer));
+            close_queue(queue);
+            HOLDS(!api_teardown(state) && !api_setup(state)); /* another directory */
+        }
+    }
+}
+
+/* A trailer tells no time when its segment was made. */
+static void by_its_age_a_segment_goes_with_one_whose_header_is_lost_behind_it(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){.age_max_ms = 3600000, .retention = LQ_RETAIN_LIMITS});
+    struct segments all = list(queue);
+    const int64_t hour_us = (int64_t)3600 * 1000000;
+    int64_t third_us = made_us(queue, all.ids[2]);
+    break_segment(state, 1, HEADER);
+    watched.now_us = third_us + hour_us;
+    EQUAL(retain(queue, 0, false), 0);
+    EQUAL(atomic_load(&queue->log.state->second_id), all.ids[1]);
+    watched.now_us++;
+    EQUAL(retain(queue, 0, false), 2);
+    begins_with(queue, all.ids[2]);
+    close_queue(queue);
+}
+
+/* What the machine cannot read just now may be whole. The oldest needs no reading. */
+static void a_failing_read_keeps_everything_but_the_oldest(void **state)
 {
     lq_queue *queue = make_queue(state, (lq_options){0});
     struct segments all = list(queue);
     lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.start = LQ_START_END});
-    char path[4300];
-    strcpy(path, api_segment(api_path(*state, "q"), 2));
-    damage_fill(path, 0, LQI_SEGMENT_HEADER, 9);
+    watched.unreadable_id = all.ids[2];
     EQUAL(retain(queue, 0, false), 1);
     begins_with(queue, all.ids[1]);
+    EQUAL(retain(queue, 0, false), 0);
+    watched.unreadable_id = all.ids[1];
+    EQUAL(retain(queue, 0, false), all.count - 2);
     OK(lq_consumer_close(consumer));
     close_queue(queue);
 }
@@ -364,23 +511,34 @@ static void what_lies_about_the_end_of_the_last_segment_does_not_delete_it(void 
 }
 
 /* Whoever made a segment while others were deleted did not see that it is the second. */
-static void the_second_segment_is_known_whoever_came_first(void **state)
+static void the_second_segment_is_known_though_it_was_made_meanwhile(void **state)
 {
     lq_queue *queue = make_queue(state, (lq_options){0});
     struct lqi_log_state *log = queue->log.state;
     lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.start = LQ_START_END});
-    HOLDS(retain(queue, 0, false) > 0);
-    uint64_t first = list(queue).ids[0];
-    api_put_range(queue, MESSAGES + 1, MESSAGES + 100, BODY);
-    OK(lq_sync(queue));
+    size_t before = list(queue).count;
+    watched.put_meanwhile = 40;
+    EQUAL(retain(queue, 0, false), before - 1);
+    EQUAL(watched.put_meanwhile, 0);
     struct segments now = list(queue);
-    HOLDS(now.count > 1 && now.ids[0] == first);
-    uint64_t newest = atomic_load(&log->spans[atomic_load(&log->write_span) & 1].first_id);
-    atomic_store(&log->second_id, 0);
+    EQUAL(now.count, 2);
+    EQUAL(atomic_load(&log->first_id), now.ids[0]);
+    EQUAL(atomic_load(&log->second_id), now.ids[1]);
     EQUAL(retain(queue, 0, false), 0);
-    EQUAL(atomic_load(&log->second_id), newest);
+    EQUAL(atomic_load(&log->second_id), now.ids[1]);
+    OK(lq_consumer_close(consumer));
+    close_queue(queue);
+}
+
+/* Whoever asks what may go mends it. */
+static void the_second_segment_is_found_again(void **state)
+{
+    lq_queue *queue = make_queue(state, (lq_options){0});
+    struct segments all = list(queue);
+    atomic_store(&queue->log.state->second_id, 0);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
     EQUAL(retain(queue, 0, false), 0);
-    EQUAL(atomic_load(&log->second_id), newest);
+    EQUAL(atomic_load(&queue->log.state->second_id), all.ids[1]);
     OK(lq_consumer_close(consumer));
     close_queue(queue);
 }
@@ -399,9 +557,15 @@ int main(void)
         IN_DIRECTORY(no_age_is_over_an_age_without_end),
         IN_DIRECTORY(what_cannot_be_noted_durably_stays),
         IN_DIRECTORY(with_both_trim_slots_damaged_a_new_one_is_begun),
-        IN_DIRECTORY(a_segment_that_cannot_be_opened_keeps_those_before_it),
+        IN_DIRECTORY(what_is_consumed_goes_though_the_headers_of_some_segments_are_beyond_reading),
+        IN_DIRECTORY(a_segment_of_which_the_trailer_is_left_keeps_itself_but_not_those_before_it),
+        IN_DIRECTORY(a_segment_of_which_nothing_is_left_goes_when_the_next_one_is_begun),
+        IN_DIRECTORY(a_segment_that_is_whole_for_others_to_read_stays_with_all_behind_it),
+        IN_DIRECTORY(by_its_age_a_segment_goes_with_one_whose_header_is_lost_behind_it),
+        IN_DIRECTORY(a_failing_read_keeps_everything_but_the_oldest),
         IN_DIRECTORY(what_lies_about_the_end_of_the_last_segment_does_not_delete_it),
-        IN_DIRECTORY(the_second_segment_is_known_whoever_came_first),
+        IN_DIRECTORY(the_second_segment_is_known_though_it_was_made_meanwhile),
+        IN_DIRECTORY(the_second_segment_is_found_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

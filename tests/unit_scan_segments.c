@@ -1,0 +1,138 @@
+/* The walk's way from one file to the next, and into the right one: over files that are damaged, of a newer format, or lie. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "queue.h"
+#include "scan.h"
+#include "support/api.h"
+#include "support/damage.h"
+#include "support/io_fault.h"
+
+enum { BODY = 1000, PER_SEGMENT = 62, MESSAGES = 8 * PER_SEGMENT };
+
+static struct io_fault fault;
+static int64_t times[MESSAGES + 2]; /* of the messages; behind the last one, later */
+
+/* Eight segments, each a bit later than the one before. */
+static void make_queue(void **state)
+{
+    lq_queue *queue = api_open(state, &(lq_options){.segment_size = 64 << 10, .ring_size = 64 << 10, .sync = LQ_SYNC_NEVER});
+    lq_reader *reader;
+    lq_message message;
+    for (uint64_t id = 1; id <= MESSAGES; id += PER_SEGMENT) {
+        api_put_range(queue, id, id + PER_SEGMENT - 1, BODY);
+        api_sleep_ms(1);
+    }
+    OK(lq_reader_open(queue, &reader));
+    while (lq_reader_next(reader, &message) == LQ_OK) times[message.id] = message.time_us;
+    times[MESSAGES + 1] = INT64_MAX;
+    lq_reader_close(reader);
+    OK(lq_close(queue));
+    HOLDS(api_segment(api_path(*state, "q"), 7) != NULL);
+}
+
+static lq_queue *look(void **state)
+{
+    lq_queue *queue;
+    io_fault_init(&fault, &lqi_io_posix);
+    OK(lqi_open_io(&fault.io, api_path(*state, "q"), &(lq_options){.size = sizeof(lq_options), .flags = LQ_READ_ONLY}, &queue));
+    return queue;
+}
+
+static void done(lq_queue *queue, lq_reader *reader)
+{
+    lq_reader_close(reader);
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+}
+
+static void lose_header(void **state, size_t n, bool trailer)
+{
+    char path[4300];
+    strcpy(path, api_segment(api_path(*state, "q"), n));
+    damage_fill(path, 0, LQI_SEGMENT_HEADER, n + 1);
+    if (trailer) damage_fill(path, damage_size(path) - LQI_SEGMENT_TRAILER, LQI_SEGMENT_TRAILER, n + 2);
+}
+
+/* ---- seeking by time ------------------------------------------------------------ */
+
+/* From each of the times on, the first message that is there of it or later. */
+static void times_lead_to(lq_reader *reader, uint64_t from, uint64_t to)
+{
+    lq_message message;
+    for (uint64_t id = from; id <= to; id++) {
+        uint64_t first = id;
+        while (first > from && times[first - 1] == times[id]) first--;
+        OK(lq_reader_seek_time(reader, times[id]));
+        OK(lq_reader_next(reader, &message));
+        EQUAL(message.id, first);
+    }
+}
+
+/* What repair leaves in the place of a lost file has no message, and so no time in its trailer. */
+static void a_time_is_found_before_a_segment_that_does_not_tell_its_own(void **state)
+{
+    make_queue(state);
+    char second[4300];
+    strcpy(second, api_segment(api_path(*state, "q"), 1));
+    damage_remove(second);
+    OK(lq_repair(api_path(*state, "q"), 0, NULL, NULL, NULL));
+    lose_header(state, 1, false);
+    lq_queue *queue = look(state);
+    lq_reader *reader;
+    OK(lq_reader_open(queue, &reader));
+    times_lead_to(reader, 1, PER_SEGMENT - 1);
+    times_lead_to(reader, 2 * PER_SEGMENT + 1, MESSAGES);
+    done(queue, reader);
+}
+
+static void a_time_is_found_whichever_segments_cannot_be_read(void **state)
+{
+    make_queue(state);
+    lose_header(state, 2, false);
+    lose_header(state, 4, true);
+    lq_queue *queue = look(state);
+    lq_reader *reader;
+    OK(lq_reader_open(queue, &reader));
+    times_lead_to(reader, 1, 4 * PER_SEGMENT - 10);
+    times_lead_to(reader, 5 * PER_SEGMENT + 1, MESSAGES);
+    done(queue, reader);
+}
+
+/* A lost segment in the middle, where the search begins, must not have half of the log read through. */
+static void a_time_is_found_as_fast_with_a_lost_segment_on_the_way(void **state)
+{
+    uint64_t opened[2];
+    make_queue(state);
+    for (int lost = 0; lost < 2; lost++) {
+        if (lost) lose_header(state, 4, true);
+        lq_queue *queue = look(state);
+        lq_reader *reader;
+        lq_message message;
+        OK(lq_reader_open(queue, &reader));
+        io_fault_plan(&fault, IO_OPEN, 0, false, 0);
+        OK(lq_reader_seek_time(reader, times[7 * PER_SEGMENT + 20]));
+        OK(lq_reader_next(reader, &message));
+        HOLDS(message.time_us == times[7 * PER_SEGMENT + 20]);
+        opened[lost] = fault.calls[IO_OPEN];
+        done(queue, reader);
+    }
+    HOLDS(opened[1] <= opened[0] + 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(a_time_is_found_before_a_segment_that_does_not_tell_its_own),
+        IN_DIRECTORY(a_time_is_found_whichever_segments_cannot_be_read),
+        IN_DIRECTORY(a_time_is_found_as_fast_with_a_lost_segment_on_the_way),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
