@@ -1,7 +1,6 @@
 /* From offset files to live state and back. */
 #include "consumers_parts.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -491,35 +490,46 @@ static int damaged(const struct lqi_consumers *consumers, const char *name)
                     name);
 }
 
-static int open_locked(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
-                       struct lqi_consumer_slot **consumer_out)
+/* What a member needs that joins it. */
+static int make_ready(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
+                      struct lqi_consumer_slot *consumer)
 {
-    struct lqi_consumer_slot *consumer = lqi_consumers_find(consumers->map->head, name);
-    int err = LQ_OK;
-
-    if (!consumer && (options->flags & LQ_CONSUMER_NO_CREATE))
-        return lqi_fail(LQ_ENOTFOUND, "no consumer '%s' in this queue", name);
-    if (!consumer) err = make_consumer(consumers, name, options, &consumer);
-    if (err) return err;
-    assert(consumer != NULL);
     if (atomic_load(&consumer->state) == LQI_CONSUMER_DAMAGED) return damaged(consumers, name);
     if (options->window && options->window != consumer->window)
         return lqi_fail(LQ_EMISMATCH, "consumer '%s' was made with window %" PRIu32 ", not %" PRIu32, name,
                         consumer->window, options->window);
-    err = lqi_consumer_lock(consumers->map, consumer, NULL);
+    int err = lqi_consumer_lock(consumers->map, consumer, NULL);
     if (err) return err;
     if (!consumer->region_ready) err = make_region(consumers, consumer);
     lqi_consumer_unlock(consumer);
-    if (!err) *consumer_out = consumer;
+    return err;
+}
+
+static int open_locked(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
+                       lqi_consumer_join *join, void *context)
+{
+    struct lqi_consumer_slot *consumer = lqi_consumers_find(consumers->map->head, name);
+    bool old = true; /* its file was there before */
+    int err = LQ_OK;
+
+    if (!consumer && (options->flags & LQ_CONSUMER_NO_CREATE))
+        return lqi_fail(LQ_ENOTFOUND, "no consumer '%s' in this queue", name);
+    if (!consumer) {
+        err = lqi_position_exists(consumers->log->io, consumers->dir, name, &old);
+        if (!err) err = make_consumer(consumers, name, options, &consumer);
+    }
+    if (!err) err = make_ready(consumers, name, options, consumer);
+    if (!err) err = join(context, consumer);
+    if (err && !old) lqi_consumers_unmake(consumers, name);
     return err;
 }
 
 int lqi_consumers_open(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
-                       struct lqi_consumer_slot **consumer_out)
+                       lqi_consumer_join *join, void *context)
 {
     int err = lqi_consumers_lock(consumers);
     if (err) return err;
-    err = open_locked(consumers, name, options, consumer_out);
+    err = open_locked(consumers, name, options, join, context);
     lqi_unlock(&consumers->map->head->admin);
     return err;
 }

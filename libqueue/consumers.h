@@ -37,9 +37,11 @@ int lqi_consumers_standing(struct lqi_position *position, uint64_t first_id, uin
 /* Fills the table from the files; clamps positions ahead of the log's end, durably, before an id is used again. */
 int lqi_consumers_load(const struct lqi_consumers *consumers);
 
-/* Finds it, makes it when missing and allowed, and sees to its region; the admin lock is taken inside. */
+/* Finds it, makes it when missing and allowed, sees to its region, and has `join` join it: under the admin lock, so that it
+ * cannot be deleted meanwhile. Made and not joined, it is taken away again, as far as that goes: it would hold messages back for nobody. */
+typedef int lqi_consumer_join(void *context, struct lqi_consumer_slot *consumer);
 int lqi_consumers_open(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
-                       struct lqi_consumer_slot **consumer_out);
+                       lqi_consumer_join *join, void *context);
 int lqi_consumers_delete(const struct lqi_consumers *consumers, const char *name, uint32_t own_handle);
 struct lqi_consumer_slot *lqi_consumers_find(struct lqi_shared *shared, const char *name);
 

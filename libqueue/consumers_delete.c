@@ -95,6 +95,20 @@ static int delete_file(const struct lqi_consumers *consumers, struct lqi_consume
     return err;
 }
 
+void lqi_consumers_unmake(const struct lqi_consumers *consumers, const char *name)
+{
+    struct lqi_consumer_slot *consumer = lqi_consumers_find(consumers->map->head, name);
+    struct lqi_text told = lqi_text_keep();
+
+    if (!consumer) {
+        (void)lqi_position_delete(consumers->log->io, consumers->dir, name, NULL);
+    } else if (lqi_consumer_lock(consumers->map, consumer, NULL) == LQ_OK) { /* somebody may be syncing it */
+        (void)delete_file(consumers, consumer);
+        lqi_consumer_unlock(consumer);
+    }
+    lqi_text_put_back(&told);
+}
+
 static int delete_locked(const struct lqi_consumers *consumers, const char *name, uint32_t own_handle)
 {
     struct lqi_consumer_slot *consumer = lqi_consumers_find(consumers->map->head, name);

@@ -10,7 +10,6 @@
 #include "bytes.h"
 #include "consumer.h"
 
-enum { DELETED_MEANWHILE = 102 }; /* and maybe made again, in another slot */
 enum { COME_AGAIN_FIRST = 101 }; /* dead members were found: what they held goes before newer messages */
 
 #define AGAIN_READ ((size_t)16 << 10)
@@ -423,17 +422,16 @@ static int check_consumer_options(const lq_consumer_options *options)
     return LQ_OK;
 }
 
-static int join_consumer(lq_consumer *consumer, const char *name)
+static int join(void *context, struct lqi_consumer_slot *slot)
 {
+    lq_consumer *consumer = context;
     lq_queue *queue = consumer->queue;
-    struct lqi_consumer_slot *slot = consumer->slot;
     int err = lqi_consumer_lock(&queue->map, slot, NULL);
     if (err) return err;
-    if (atomic_load(&slot->state) != LQI_CONSUMER_USED || atomic_load(&slot->going) || !slot->region_ready || strcmp(slot->name, name) != 0)
-        err = DELETED_MEANWHILE; /* or by somebody who has died at it */
-    if (!err) err = lqi_region_map(&queue->map, slot, &consumer->member.region);
+    consumer->slot = consumer->member.consumer = slot;
+    err = lqi_region_map(&queue->map, slot, &consumer->member.region);
     if (!err) consumer->member.window = slot->window;
-    if (!err) err = lqi_position_open(&consumer->position, queue->io, queue->consumers_dir, name, queue->meta.uuid, true);
+    if (!err) err = lqi_position_open(&consumer->position, queue->io, queue->consumers_dir, slot->name, queue->meta.uuid, true);
     if (!err) err = lqi_member_join(&consumer->member);
     lqi_consumer_unlock(slot);
     return err;
@@ -480,11 +478,7 @@ int lq_consumer_open(lq_queue *queue, const char *name, const lq_consumer_option
 
     lq_consumer *consumer = new_consumer(queue, &asked);
     if (!consumer) return lqi_fail(LQ_ENOMEM, "no memory for a consumer handle");
-    do {
-        err = lqi_consumers_open(&queue->consumers, name, &asked, &consumer->slot);
-        consumer->member.consumer = consumer->slot;
-        if (!err) err = join_consumer(consumer, name);
-    } while (err == DELETED_MEANWHILE);
+    err = lqi_consumers_open(&queue->consumers, name, &asked, join, consumer);
     if (err) free_consumer(consumer);
     else *consumer_out = consumer;
     return err;

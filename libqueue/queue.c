@@ -306,7 +306,7 @@ static int join(lq_queue *queue)
     if (!err) err = take_handle(queue);
     if (!err) atomic_store(&queue->map.head->identity.ready, 1);
     unlock_open(queue);
-    if (!err && queue->log.options.retention != LQ_RETAIN_CONSUMED) err = lqi_retain(&queue->log, 0, false, NULL);
+    if (!err && queue->log.options.retention != LQ_RETAIN_CONSUMED) lqi_retain_what_is_due(&queue->log);
     return err;
 }
 

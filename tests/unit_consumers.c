@@ -65,6 +65,11 @@ static void make_one(struct io_fault *fault, void *context)
     HOLDS(err == LQ_OK || err == LQ_EIO || err == LQ_EPOISONED);
     HOLDS(err == LQ_OK || fault->hits > 0);
     io_fault_end(fault);
+    if (err && !plan.for_ever) { /* nobody has it, and nothing is kept for it */
+        HOLDS(!api_file_exists(offset_file(name)));
+        HOLDS(!lqi_consumers_find(queue->map.head, name));
+        EQUAL(api_stats(queue).consumers, 1);
+    }
     /* Again at once, on the same handle. After a failed sync only when the queue is opened anew. */
     if (err == LQ_EPOISONED || lqi_poisoned(&queue->log)) {
         if (!err) OK(lq_consumer_close(consumer));
@@ -88,11 +93,58 @@ static void fill(void)
     OK(lq_close(queue));
 }
 
-static void a_consumer_whose_making_failed_can_be_made_the_next_time(void **state)
+static void a_consumer_whose_making_failed_is_not_there_and_can_be_made_the_next_time(void **state)
 {
     use_queue(state, "q");
     fill();
     HOLDS(each_fault(make_one, NULL) > 20);
+}
+
+/* The one who is told that there is no room may have no other way than to consume what is there. */
+static void a_consumer_for_which_there_is_no_room_holds_nothing_back(void **state)
+{
+    struct io_fault fault;
+    lq_consumer *consumer;
+    use_queue(state, "q");
+    fill();
+    io_fault_init(&fault, &lqi_io_posix);
+    lq_queue *queue = open_on(&fault.io);
+    api_put_range(queue, MESSAGES + 1, 1000, SIZE);
+    consumer = api_consumer(queue, "keep", NULL);
+    io_fault_plan(&fault, IO_ALLOCATE, 2, false, ENOSPC); /* of the working memory, when the file is there */
+    lq_consumer *greedy;
+    IS(LQ_ENOSPC, lq_consumer_open(queue, "greedy", NULL, &greedy));
+    TEXT_HAS("shared", "No space left");
+    EQUAL(fault.hits, 1);
+    api_take_range(consumer, 1, 1000, SIZE);
+    HOLDS(api_stats(queue).first_id > 700);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+}
+
+/* It was another's, of a time before: what fails now is no reason to forget where it stood. */
+static void an_offset_file_that_was_there_stays_when_its_consumer_cannot_be_opened(void **state)
+{
+    const struct lqi_position_entry first = {.floor = ACKED, .delivered = ACKED, .time_us = 1};
+    struct io_fault fault;
+    lq_consumer *consumer;
+    use_queue(state, "q");
+    fill();
+    io_fault_init(&fault, &lqi_io_posix);
+    lq_queue *queue = open_on(&fault.io);
+    OK(lqi_position_create(&lqi_io_posix, queue->consumers_dir, "c", queue->meta.uuid, WINDOW, &first, 0600));
+    for (uint64_t nth = 1; nth <= 2; nth++) {
+        io_fault_plan(&fault, IO_ALLOCATE, nth, false, ENOSPC);
+        IS(LQ_ENOSPC, lq_consumer_open(queue, "c", &in_window, &consumer));
+        EQUAL(fault.hits, 1);
+        HOLDS(api_file_exists(offset_file("c")));
+    }
+    consumer = api_consumer(queue, "c", NULL);
+    api_take_range(consumer, ACKED + 1, MESSAGES, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    io_fault_release(&fault);
 }
 
 struct deletion {
@@ -519,7 +571,9 @@ static void who_opens_a_consumer_that_is_deleted_just_then_makes_it_anew(void **
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_DIRECTORY(a_consumer_whose_making_failed_can_be_made_the_next_time),
+        IN_DIRECTORY(a_consumer_whose_making_failed_is_not_there_and_can_be_made_the_next_time),
+        IN_DIRECTORY(a_consumer_for_which_there_is_no_room_holds_nothing_back),
+        IN_DIRECTORY(an_offset_file_that_was_there_stays_when_its_consumer_cannot_be_opened),
         IN_DIRECTORY(a_consumer_whose_deletion_failed_is_as_it_was_or_gone),
         IN_DIRECTORY(an_offset_file_removed_by_hand_is_no_obstacle_to_deleting),
         IN_DIRECTORY(more_offset_files_than_can_be_used_are_refused),

@@ -455,7 +455,15 @@ static int fail_dir_sync(const struct lqi_io *io, int dir)
     return EIO;
 }
 
-/* It is there, though its maker could not say so: what came since is for it. */
+static int fail_unlink(const struct lqi_io *io, int dir, const char *name)
+{
+    (void)io;
+    (void)dir;
+    (void)name;
+    return EIO;
+}
+
+/* It is there, though its maker could neither say so nor take it away again: what came since is for it. */
 static void a_consumer_whose_maker_has_failed_stands_where_its_file_says(void **state)
 {
     lq_consumer *late;
@@ -463,8 +471,10 @@ static void a_consumer_whose_maker_has_failed_stands_where_its_file_says(void **
     const lq_consumer_options options = {.size = sizeof options, .start = LQ_START_END};
     begin(state);
     machine.dir_sync = fail_dir_sync;
+    machine.unlink = fail_unlink;
     IS(LQ_EIO, lq_consumer_open(queue, "late", &options, &late));
     machine.dir_sync = lqi_io_posix.dir_sync;
+    machine.unlink = lqi_io_posix.unlink;
     api_put_range(queue, MESSAGES + 1, MESSAGES + 5, BODY);
     OK(lq_sync(queue));
     OK(lq_consumer_open(queue, "late", &options, &late));

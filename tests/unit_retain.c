@@ -17,6 +17,7 @@
 #include "support/api.h"
 #include "support/damage.h"
 #include "support/forge.h"
+#include "support/io_fault.h"
 
 enum { KIB = 1024, BODY = 1000, MESSAGES = 300 };
 
@@ -334,6 +335,25 @@ static void what_cannot_be_noted_durably_stays(void **state)
     close_queue(queue);
 }
 
+static void a_queue_whose_old_segments_cannot_go_just_now_opens_all_the_same(void **state)
+{
+    struct io_fault fault;
+    lq_queue *queue = make_queue(state, (lq_options){.retention = LQ_RETAIN_LIMITS, .age_max_ms = 1000});
+    size_t count = list(queue).count;
+    close_queue(queue);
+    watched.now_us = INT64_MAX;
+    io_fault_init(&fault, &io);
+    io_fault_plan(&fault, IO_WRITE, 1, true, EIO);
+    OK(lqi_open_io(&fault.io, api_path(*state, "q"), NULL, &queue));
+    EQUAL(fault.hits, 1); /* it was tried */
+    io_fault_end(&fault);
+    watched.queue = queue;
+    EQUAL(list(queue).count, count);
+    EQUAL(retain(queue, 0, false), count - 1);
+    close_queue(queue);
+    io_fault_release(&fault);
+}
+
 static void with_both_trim_slots_damaged_a_new_one_is_begun(void **state)
 {
     lq_queue *queue = make_queue(state, (lq_options){0});
@@ -556,6 +576,7 @@ int main(void)
         IN_DIRECTORY(a_segment_is_too_old_when_the_next_one_is_to_the_microsecond),
         IN_DIRECTORY(no_age_is_over_an_age_without_end),
         IN_DIRECTORY(what_cannot_be_noted_durably_stays),
+        IN_DIRECTORY(a_queue_whose_old_segments_cannot_go_just_now_opens_all_the_same),
         IN_DIRECTORY(with_both_trim_slots_damaged_a_new_one_is_begun),
         IN_DIRECTORY(what_is_consumed_goes_though_the_headers_of_some_segments_are_beyond_reading),
         IN_DIRECTORY(a_segment_of_which_the_trailer_is_left_keeps_itself_but_not_those_before_it),
