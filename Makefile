@@ -21,6 +21,7 @@ COVER_SRC   := tests/support/cover.c
 SUPPORT_SRC := $(filter-out $(COVER_SRC),$(wildcard tests/support/*.c))
 TEST_SRC    := $(wildcard $(patsubst %,tests/%_*.c,unit api recover sweep stress))
 FAULTY_TESTS := tests/sweep_fault.c tests/sweep_repair.c
+CLI_TESTS   := $(wildcard tests/unit_cli*.c)
 EXAMPLE_SRC := $(wildcard tests/examples/*.c)
 SCRIPTS     := $(wildcard tests/*.t)
 DISK_TESTS  := $(patsubst %,tests/disks/%.c,full_disk read_only power_cut crash_images)
@@ -107,7 +108,7 @@ $(SHARED): $(call OBJECTS,$(LIB_SRC)) libqueue/libqueue.map Makefile
 $(LQ): $(call OBJECTS,$(CLI_SRC)) $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ $(LIBS)
 
-$(call PROGRAMS,$(filter-out $(FAULTY_TESTS),$(TEST_SRC))): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(SUPPORT_SRC)) $(STATIC)
+$(call PROGRAMS,$(filter-out $(FAULTY_TESTS) $(CLI_TESTS),$(TEST_SRC))): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(SUPPORT_SRC)) $(STATIC)
 	$(call SHOW,LINK) $(LINK) -o $@ $^ -lcmocka $(LIBS)
 
 $(call PROGRAMS,$(DISK_TESTS)): $(BUILD)/%: $(BUILD)/%.o $(call OBJECTS,$(filter-out $(DISK_TESTS),$(DISK_SRC)) $(SUPPORT_SRC)) $(STATIC)
@@ -135,6 +136,15 @@ $(BENCH): $(call OBJECTS,$(BENCH_SRC)) $(STATIC)
 FUZZ_MAIN := $(if $(filter fuzz,$(VARIANT)),,$(BUILD)/fuzz/replay.o)
 $(call PROGRAMS,$(FUZZ_SRC)): $(BUILD)/%: $(BUILD)/%.o $(FUZZ_MAIN) $(STATIC)
 	$(call SHOW,LINK) $(LINK) $(WRAP) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+
+# Parts of lq; and all of it, where main.c is included and what it calls may be made to fail.
+$(call PROGRAMS,$(CLI_TESTS)): $(BUILD)/%: $(BUILD)/%.o $(filter-out %/main.o,$(call OBJECTS,$(CLI_SRC))) \
+  $(patsubst %,$(BUILD)/tests/support/%.o,api scratch) $(STATIC)
+	$(call SHOW,LINK) $(LINK) $(WRAP) -o $@ $^ -lcmocka $(LIBS)
+CLI_CALLS := $(addprefix lq_,open close put_batch sync get_stats get_consumer_stats each_consumer each_segment consumer_open \
+             consumer_close get_batch ack_batch release reader_open reader_seek_id reader_seek_time reader_next reader_damage \
+             reader_wait verify repair error_text version) read write pipe2 scandir opendir fdatasync fsync
+$(BUILD)/tests/unit_cli_calls: private WRAP = $(addprefix -Wl$(comma)--wrap=,$(CLI_CALLS))
 
 # The parts of lq that read what people type.
 $(BUILD)/fuzz/fuzz_cli: $(patsubst %,$(BUILD)/cli/%.o,base64 human json_read out parse report utf8)

@@ -7,7 +7,7 @@
 #include "parse.h"
 #include "report.h"
 
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +26,7 @@ static void add_flags(struct args *args, const struct flag *flags)
 
     while (args->options[options].name) options++;
     for (; flags->name; flags++) {
-        if (options == ARGS_FLAGS_MAX) abort(); /* a table has outgrown the room: our own mistake */
+        assert(options < ARGS_FLAGS_MAX);
         args->options[options++] =
             (struct option){flags->name, flags->value ? required_argument : no_argument, NULL, flags->letter};
         if (flags->letter >= 256) continue;
@@ -118,18 +118,14 @@ int args_next(struct args *args)
         }
     }
     /* With "-" in front getopt stops before the end only at a `--`. */
-    if (optind < args->argc && args->dashes < 0) args->dashes = args->count;
+    if (optind < args->argc) args->dashes = args->count;
     while (optind < args->argc) args->operands[args->count++] = args->argv[optind++];
     return ARGS_END;
 }
 
-const char *args_flag_name(const struct args *args, int flag)
+void args_take_operands(struct args *args)
 {
-    static char text[40];
-
-    for (const struct option *option = args->options; option->name; option++)
-        if (option->val == flag) snprintf(text, sizeof text, "--%s", option->name);
-    return text;
+    args_next(args);
 }
 
 void args_expect(const struct args *args, int least, int most, const char *what)

@@ -34,8 +34,8 @@ void args_release(struct args *args);
 
 int args_next(struct args *args);
 
-/* The name of the flag that args_next() gave, for errors: "--count". */
-const char *args_flag_name(const struct args *args, int flag);
+/* For a command without flags of its own: collects the operands. */
+void args_take_operands(struct args *args);
 
 /* Usage errors unless there are so many operands; most -1: any number. */
 void args_expect(const struct args *args, int least, int most, const char *what);

@@ -367,7 +367,7 @@ static int run(struct args *args)
     struct demo demo = {.end = END_DONE};
     int64_t start_us = steady_time_us();
 
-    while (args_next(args) != ARGS_END) continue;
+    args_take_operands(args);
     args_expect(args, 0, 0, "nothing");
     stop_watch();
     if (!set_up(&demo)) return demo.end;

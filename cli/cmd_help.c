@@ -9,7 +9,7 @@ static int run(struct args *args)
 {
     const struct verb *verb;
 
-    while (args_next(args) != ARGS_END) continue;
+    args_take_operands(args);
     args_expect(args, 0, 1, "the command");
     if (args->count == 0) {
         help_all();

@@ -3,6 +3,7 @@
 #include "human.h"
 #include "json_write.h"
 #include "lag.h"
+#include "locate.h"
 #include "out.h"
 #include "report.h"
 #include "table.h"
@@ -92,7 +93,7 @@ static bool show_queue(struct ls *ls, const char *path, const char *name)
     if (ls->json) write_json(&row);
     else add_row(ls, &row);
     lag_release(&row.lag);
-    lq_close(queue);
+    ls->end = locate_close(queue, name, ls->end);
     return true;
 }
 
@@ -109,6 +110,10 @@ static void walk(struct ls *ls, const char *path, const char *name, int depth)
 
     if (show_queue(ls, path, *name ? name : path) || depth == DEPTH_MAX) return;
     count = scandir(path, &entries, is_candidate, alphasort);
+    if (count < 0) {
+        ls->end = end_worse(ls->end, report_errno(*name ? name : path, "cannot look into it"));
+        return;
+    }
     for (int i = 0; i < count; i++) {
         char *below_path = NULL, *below_name = NULL;
         struct stat status;
@@ -117,15 +122,17 @@ static void walk(struct ls *ls, const char *path, const char *name, int depth)
         if (asprintf(&below_name, "%s%s%s", name, *name ? "/" : "", entries[i]->d_name) < 0) abort();
         /* A link to a queue counts; what is below a link is not walked, so there are no rings. */
         if (stat(below_path, &status) == 0 && S_ISDIR(status.st_mode)) {
-            bool is_link = lstat(below_path, &status) == 0 && S_ISLNK(status.st_mode);
+            bool is_link;
 
+            lstat(below_path, &status); /* should it have gone meanwhile, it is what it was: a directory */
+            is_link = S_ISLNK(status.st_mode);
             walk(ls, below_path, below_name, is_link ? DEPTH_MAX : depth + 1);
         }
         free(below_path);
         free(below_name);
         free(entries[i]);
     }
-    if (count >= 0) free(entries);
+    free(entries);
 }
 
 static int run(struct args *args)
@@ -135,10 +142,8 @@ static int run(struct args *args)
     struct ls ls = {.end = END_DONE};
     const char *root;
     struct stat status;
-    int flag;
 
-    while ((flag = args_next(args)) != ARGS_END)
-        if (flag == FLAG_JSON) ls.json = true;
+    while (args_next(args) != ARGS_END) ls.json = true; /* the only flag */
     args_expect(args, 0, 1, "the directory");
     root = args->count ? args->operands[0] : args->root ? args->root : ".";
     if (stat(root, &status) != 0) return report_errno(root, "cannot look");
@@ -151,7 +156,7 @@ static int run(struct args *args)
     walk(&ls, root, "", 0);
     if (!ls.json && ls.queues) table_print(&ls.table, "");
     table_release(&ls.table);
-    if (ls.queues) return ls.end;
+    if (ls.queues || ls.end != END_DONE) return ls.end;
     report(root, "no queue here or below");
     return END_NO;
 }

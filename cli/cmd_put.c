@@ -87,10 +87,10 @@ static int tell(const struct put *put, int code)
 {
     char what[160];
 
-    if (stop_asked() && code == LQ_TIMEOUT) return END_NO; /* it was waiting for room */
     snprintf(what, sizeof what, "cannot put message %s (%s put before it)", human_count(put->feed.put + 1).text,
              human_count(put->feed.put).text);
     if (code != LQ_TIMEOUT) return report_code(put->name, what, code);
+    if (stop_asked()) return END_NO; /* it was waiting for room */
     report(put->name, "%s: the queue is full and no room was made in time", what);
     return END_NO;
 }
@@ -195,7 +195,7 @@ static int put_input(struct put *put)
         end = got == INPUT_MORE ? put_records(put) : END_DONE;
         if (end == END_DONE) end = before_waiting(put);
         progress_show(&progress, put->input.bytes, put->feed.put, put->feed.bytes);
-    } while (got == INPUT_MORE && end == END_DONE && !stop_asked() && !out_ended());
+    } while (got == INPUT_MORE && end == END_DONE && !out_ended());
     progress_end(&progress);
     if (got == INPUT_FAILED) end = report_errno(put->name, "cannot read standard input");
     input_release(&put->input);

@@ -162,7 +162,7 @@ static int run(struct args *args)
     while ((flag = args_next(args)) != ARGS_END) {
         if (flag == 'n') dry_run = true;
         else if (flag == 'y') work.yes = true;
-        else if (flag == FLAG_JSON) work.json = true;
+        else work.json = true;
     }
     args_expect(args, 1, -1, "the queue");
     for (int i = 0; i < args->count; i++) locate_check(args->operands[i]);

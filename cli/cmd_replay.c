@@ -83,7 +83,8 @@ static void read_flags(struct replay *replay, struct args *args)
         case FLAG_BATCH: replay->batch = parse_count_flag("--batch", args->value, 1, LQ_BATCH_MAX); break;
         default:
             if (range_flag(&replay->range, flag, args->value) || print_flag(&replay->print, flag, args->value)) break;
-            replay->makes |= make_flag(&replay->options, flag, args->value);
+            make_flag(&replay->options, flag, args->value);
+            replay->makes = true;
             break;
         }
     }
@@ -101,7 +102,7 @@ static void read_flags(struct replay *replay, struct args *args)
 
 static int tell(const struct replay *replay, int code)
 {
-    if (code == LQ_TIMEOUT && stop_asked()) return END_NO; /* it was waiting for room */
+    if (code == LQ_TIMEOUT) return END_NO; /* it was waiting for room, for ever, and a signal has ended that */
     return report_code(replay->to_name, "cannot put", code);
 }
 
@@ -135,9 +136,8 @@ static int keep_pace(struct replay *replay, const lq_message *message)
     if (replay->rate > 0) due_us = (double)replay->done / replay->rate * 1e6;
     else if (replay->pace > 0) due_us = ((double)message->time_us - (double)replay->first_time_us) / replay->pace;
     else return END_DONE;
-    if (!(due_us < LONGEST_US)) due_us = LONGEST_US;
-    if (due_us < -LONGEST_US) due_us = -LONGEST_US;
-    wait_us = replay->start_us + (int64_t)due_us - steady_time_us();
+    if (due_us > LONGEST_US) due_us = LONGEST_US;
+    wait_us = replay->start_us + (due_us > 0 ? (int64_t)due_us : 0) - steady_time_us();
     if (wait_us <= 0) return END_DONE;
     end = flush(replay);
     show_progress(replay);

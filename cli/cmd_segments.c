@@ -86,10 +86,9 @@ static int run(struct args *args)
     struct view view = {.end = END_DONE};
     const char *name;
     lq_queue *queue;
-    int flag, code, end;
+    int code, end;
 
-    while ((flag = args_next(args)) != ARGS_END)
-        if (flag == FLAG_JSON) view.json = true;
+    while (args_next(args) != ARGS_END) view.json = true; /* the only flag */
     args_expect(args, 1, 1, "the queue");
     name = args->operands[0];
     end = locate_look(args, name, &queue);

@@ -47,9 +47,14 @@ static const char *full_name(int full)
     return full == LQ_FULL_REJECT ? "reject" : full == LQ_FULL_BLOCK ? "block" : "drop";
 }
 
-static void line(const char *label, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void label(const char *name)
+{
+    out_format("%s%-11s%s ", paint(PAINT_DIM), name, paint(PAINT_NONE));
+}
 
-static void line(const char *label, const char *format, ...)
+static void line(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void line(const char *name, const char *format, ...)
 {
     char text[512];
     va_list arguments;
@@ -57,7 +62,7 @@ static void line(const char *label, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    out_format("%s%-11s%s ", paint(PAINT_DIM), label, paint(PAINT_NONE));
+    label(name);
     out_escaped(text, strlen(text));
     out_char('\n');
 }
@@ -116,13 +121,17 @@ static void show_options(const lq_stats *stats)
 
 static void show_holders(const struct view *view)
 {
-    char text[400] = "nobody that can be seen";
-    size_t used = 0;
-
-    for (size_t i = 0; i < view->holder_count && used < sizeof text; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %d", i ? ", " : "", view->holders[i].name,
-                                 (int)view->holders[i].pid);
-    line("open", "%s", text);
+    if (view->holder_count == 0) {
+        line("open", "nobody that can be seen");
+        return;
+    }
+    label("open");
+    for (size_t i = 0; i < view->holder_count; i++) {
+        out_text(i ? ", " : "");
+        out_escaped(view->holders[i].name, strlen(view->holders[i].name));
+        out_format(" %d", (int)view->holders[i].pid);
+    }
+    out_text(view->holder_count == HOLDERS_MAX ? ", and maybe others\n" : "\n");
 }
 
 static void show_consumers(const struct lag *lag)
@@ -251,10 +260,9 @@ static int run(struct args *args)
     bool json = false;
     lq_queue *queue;
     char *path;
-    int flag, code, end;
+    int code, end;
 
-    while ((flag = args_next(args)) != ARGS_END)
-        if (flag == FLAG_JSON) json = true;
+    while (args_next(args) != ARGS_END) json = true; /* the only flag */
     args_expect(args, 1, 1, "the queue");
     view.name = args->operands[0];
     end = locate_look(args, view.name, &queue);

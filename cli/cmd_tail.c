@@ -62,8 +62,9 @@ static int follow(struct range *range, const struct print *print)
             print_message(print, &message);
             continue;
         }
-        if (range->over || code != LQ_EMPTY) break;
-        if (!out_flush() || out_abandoned()) break;
+        if (range->over) break;
+        out_flush();
+        if (out_abandoned()) break;
         code = lq_reader_wait(range->reader, STOP_SLICE_MS);
         if (code < 0 && code != LQ_ECORRUPT) return report_code(range->name, "cannot wait", code);
     }

@@ -101,7 +101,8 @@ static uint64_t fine_after(const char *path, const struct check *check, uint64_t
     uint64_t before = 0;
 
     if (!check->first_lost || lq_open(path, &options, &queue) != LQ_OK) return 0;
-    if (lq_get_stats(queue, &stats) == LQ_OK && stats.first_id < check->first_lost) before = check->first_lost - stats.first_id;
+    if (lq_get_stats(queue, &stats) != LQ_OK) found = 0;
+    else if (stats.first_id < check->first_lost) before = check->first_lost - stats.first_id;
     lq_close(queue);
     return found > before ? found - before : 0;
 }
@@ -161,8 +162,7 @@ static int verify(const struct args *args, const char *name, unsigned flags, boo
     if (code == LQ_OK || code == LQ_ECORRUPT) {
         if (json) write_result(&check, &result, took_us, code);
         else show_result(&check, path, &result, took_us);
-        /* Whatever the code says: a finding is damage. */
-        end = code == LQ_OK && !result.findings ? END_DONE : END_DAMAGE;
+        end = code == LQ_OK ? END_DONE : END_DAMAGE;
     } else {
         end = report_code(name, "cannot verify", code);
         if (code == LQ_ENOTFOUND) locate_hint(name, path);
@@ -184,7 +184,7 @@ static int run(struct args *args)
 
     while ((flag = args_next(args)) != ARGS_END) {
         if (flag == FLAG_QUICK) flags |= LQ_VERIFY_QUICK;
-        else if (flag == FLAG_JSON) json = true;
+        else json = true;
     }
     args_expect(args, 1, -1, "the queue");
     for (int i = 0; i < args->count; i++) locate_check(args->operands[i]);

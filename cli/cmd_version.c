@@ -9,7 +9,7 @@
 
 static int run(struct args *args)
 {
-    while (args_next(args) != ARGS_END) continue;
+    args_take_operands(args);
     args_expect(args, 0, 0, "nothing");
     out_format("lq %s\n", LQ_VERSION);
     if (strcmp(lq_version(), LQ_VERSION) != 0) out_format("libqueue %s\n", lq_version());

@@ -100,9 +100,8 @@ int feed_add(struct feed *feed, const lq_message *message)
 
 int feed_sync(struct feed *feed)
 {
-    int code = feed_flush(feed);
+    int code = feed->wants_sync && feed->dirty ? lq_sync(feed->queue) : LQ_OK;
 
-    if (code == LQ_OK && feed->wants_sync && feed->dirty) code = lq_sync(feed->queue);
     if (code != LQ_OK) return code;
     feed->dirty = false;
     feed->synced_us = steady_time_us();

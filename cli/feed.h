@@ -43,7 +43,7 @@ int feed_add(struct feed *feed, const lq_message *message);
 /* Puts what is gathered. */
 int feed_flush(struct feed *feed);
 
-/* Flushes, then syncs if the queue's mode promises it. */
+/* Syncs what has been put, if the queue's mode promises it. Flush before it. */
 int feed_sync(struct feed *feed);
 
 /* The same if the last sync is more than a second ago: for input that never ends. */

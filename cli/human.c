@@ -32,7 +32,7 @@ human human_size(uint64_t bytes)
         snprintf(out.text, sizeof out.text, "%" PRIu64 " B", bytes);
         return out;
     }
-    while (value >= 999.5 && unit + 1 < sizeof units / sizeof *units) {
+    while (value >= 999.5) { /* comes to its end: 2^64 are 18 EB */
         value /= 1000;
         unit++;
     }
@@ -93,10 +93,7 @@ static human stamp(int64_t time_us, struct tm *(*convert)(const time_t *, struct
         fraction += 1000000;
         seconds--;
     }
-    if (!convert(&seconds, &parts)) {
-        snprintf(out.text, sizeof out.text, "%" PRId64 " us", time_us);
-        return out;
-    }
+    convert(&seconds, &parts); /* knows years of nine digits; here are six at most */
     length = strftime(out.text, sizeof out.text, format, &parts);
     snprintf(out.text + length, sizeof out.text - length, ".%06d%s", (int)fraction, end);
     return out;

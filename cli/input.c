@@ -105,10 +105,11 @@ bool input_ready(int64_t timeout_ms)
 
 uint64_t input_size(void)
 {
-    struct stat status;
+    struct stat status = {0};
     off_t at;
 
-    if (fstat(STDIN_FILENO, &status) != 0 || !S_ISREG(status.st_mode)) return 0;
+    fstat(STDIN_FILENO, &status); /* main() has seen to it that there is one */
+    if (!S_ISREG(status.st_mode)) return 0;
     at = lseek(STDIN_FILENO, 0, SEEK_CUR);
-    return at >= 0 && at < status.st_size ? (uint64_t)(status.st_size - at) : 0;
+    return at < status.st_size ? (uint64_t)(status.st_size - at) : 0;
 }

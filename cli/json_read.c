@@ -38,7 +38,7 @@ static bool fail(struct cursor *json, const char *why, const char *where)
 
 static void skip_space(struct cursor *json)
 {
-    while (json->at < json->end && (*json->at == ' ' || *json->at == '\t' || *json->at == '\r' || *json->at == '\n'))
+    while (json->at < json->end && (*json->at == ' ' || *json->at == '\t' || *json->at == '\r'))
         json->at++;
 }
 

@@ -52,7 +52,7 @@ static uint32_t parse_interval(const char *text)
     return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms; /* the library tells its bounds */
 }
 
-bool make_flag(lq_options *options, int flag, const char *value)
+void make_flag(lq_options *options, int flag, const char *value)
 {
     static const char *const syncs[] = {"always", "interval", "never", NULL};
     static const char *const retentions[] = {"consumed", "limits", "both", NULL};
@@ -72,8 +72,6 @@ bool make_flag(lq_options *options, int flag, const char *value)
     case FLAG_RING_SIZE: options->ring_size = parse_size_flag("--ring-size", value); break;
     case FLAG_MESSAGE_SIZE_MAX: options->message_size_max = parse_size_flag("--message-size-max", value); break;
     case FLAG_COMPRESSION: options->compression = (int)parse_count_flag("--compression", value, 0, 9); break;
-    case FLAG_MODE: options->mode = parse_mode(value); break;
-    default: return false;
+    default: options->mode = parse_mode(value); break; /* FLAG_MODE */
     }
-    return true;
 }

@@ -5,11 +5,9 @@
 #include "libqueue.h"
 #include "verb.h"
 
-#include <stdbool.h>
-
 extern const struct flag make_flags[];
 
-/* True when the flag was one of make_flags; fills `options`. */
-bool make_flag(lq_options *options, int flag, const char *value);
+/* Fills `options`; the flag is one of make_flags. */
+void make_flag(lq_options *options, int flag, const char *value);
 
 #endif

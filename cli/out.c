@@ -4,6 +4,7 @@
 #include "report.h"
 #include "utf8.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -52,7 +53,7 @@ bool out_abandoned(void)
 {
     struct pollfd output = {.fd = STDOUT_FILENO};
 
-    if (!failed && poll(&output, 1, 0) == 1 && (output.revents & (POLLERR | POLLHUP))) failed = EPIPE;
+    if (!failed && poll(&output, 1, 0) == 1) failed = EPIPE;
     return failed != 0;
 }
 
@@ -87,8 +88,8 @@ void out_format(const char *format, ...)
     va_start(arguments, format);
     size = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    if (size < 0) return;
-    out_bytes(text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
+    assert(size >= 0 && (size_t)size < sizeof text);
+    out_bytes(text, (size_t)size);
 }
 
 void out_escaped(const void *bytes, size_t size)

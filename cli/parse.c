@@ -53,7 +53,7 @@ bool parse_size(const char *text, uint64_t *bytes_out)
     if (parse_count(text, bytes_out)) return true;
     if (!parse_decimal(text, &value, &rest) || !*rest) return false;
     letter = strchr(letters, tolower((unsigned char)*rest));
-    if (!letter || !*letter) return false;
+    if (!letter) return false;
     for (long power = letter - letters; power >= 0; power--) factor *= 1024;
     rest++;
     if (*rest && strcasecmp(rest, "b") != 0 && strcasecmp(rest, "ib") != 0) return false;
@@ -131,7 +131,7 @@ static bool take_zone(const char *at, bool *local_out, int64_t *east_us_out)
 
 static bool parse_date(const char *text, int64_t *time_us_out)
 {
-    struct tm parts = {.tm_isdst = -1}, check;
+    struct tm parts = {.tm_isdst = -1}, day;
     const char *at = text;
     int64_t fraction_us = 0, east_us = 0;
     bool local;
@@ -148,9 +148,11 @@ static bool parse_date(const char *text, int64_t *time_us_out)
     }
     if (!take_zone(at, &local, &east_us)) return false;
 
-    check = parts;
-    seconds = local ? mktime(&check) : timegm(&check);
-    if (check.tm_mday != parts.tm_mday) return false; /* there is no 31st of that month */
+    /* Is there a 31st of that month? At noon, for 23:59:60 belongs to the next day. */
+    day = (struct tm){.tm_year = parts.tm_year, .tm_mon = parts.tm_mon, .tm_mday = parts.tm_mday, .tm_hour = 12};
+    timegm(&day);
+    if (day.tm_mday != parts.tm_mday) return false;
+    seconds = local ? mktime(&parts) : timegm(&parts);
     *time_us_out = (int64_t)seconds * 1000000 + fraction_us - east_us;
     return true;
 }

@@ -5,6 +5,7 @@
 #include "parse.h"
 #include "report.h"
 
+#include <assert.h>
 #include <string.h>
 
 struct position position_parse(const char *flag, const char *text)
@@ -41,14 +42,14 @@ int position_id(const struct position *position, lq_queue *queue, const char *qu
     lq_stats stats = {.size = sizeof stats};
     int code = lq_get_stats(queue, &stats);
 
+    assert(position->kind != POSITION_TIME); /* is the caller's: only the log knows */
     if (code != LQ_OK) return report_code(queue_name, "cannot look", code);
     switch (position->kind) {
     case POSITION_BEGIN: *id_out = stats.first_id; break;
     case POSITION_END: *id_out = stats.last_id + !last; break;
     case POSITION_ID: *id_out = position->number; break;
     case POSITION_BACK: *id_out = stats.last_id > position->number ? stats.last_id - position->number + 1 : 1; break;
-    case POSITION_CONSUMER: return consumer_id(position, queue, queue_name, last, id_out);
-    case POSITION_TIME: break; /* the caller's: only the log knows */
+    default: return consumer_id(position, queue, queue_name, last, id_out);
     }
     return END_DONE;
 }

@@ -82,7 +82,6 @@ static void print_view(const lq_message *message)
 
     out_format("%8" PRIu64 "  %s%s%s  %7s  ", message->id, paint(PAINT_DIM), human_time(message->time_us).text,
                paint(PAINT_NONE), human_size(message->size).text);
-    if (message->attempts > 1) out_format("(attempt %" PRIu32 ")  ", message->attempts);
     if (message->key_size) {
         out_text(paint(PAINT_CYAN));
         out_char('[');
@@ -196,7 +195,7 @@ void print_message(const struct print *print, const lq_message *message)
         print_part(message->data, message->size);
         out_bytes(print->ending, print->ending_size);
         break;
-    case PRINT_RAW:
+    default: /* PRINT_RAW */
         out_bytes(message->data, message->size);
         out_bytes(print->ending, print->ending_size);
         break;

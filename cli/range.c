@@ -132,27 +132,23 @@ int range_seek(struct range *range, uint64_t id)
 
 uint64_t range_count(const struct range *range)
 {
-    if (range->follow || !range->first_id || range->last_id < range->first_id) return 0;
+    if (!range->first_id || range->last_id < range->first_id) return 0;
     return range->last_id - range->first_id + 1;
 }
 
-/* Tells of a hole. False when it is the same one again: then the reader does
- * not get behind it, and going on would be for ever. */
+/* Tells of the hole that the reader has come to, and is behind now. False: it was no hole, and there is no way on. */
 static bool tell_hole(struct range *range)
 {
     lq_finding hole = {.size = sizeof hole};
-    bool again;
+    char why[512];
 
-    if (lq_reader_damage(range->reader, &hole) != LQ_OK) return false;
-    again = range->end == END_DAMAGE && hole.offset == range->hole_offset && hole.first_id == range->hole_id &&
-            strcmp(hole.file, range->hole_file) == 0;
     range->end = END_DAMAGE;
-    range->hole_offset = hole.offset;
-    range->hole_id = hole.first_id;
-    snprintf(range->hole_file, sizeof range->hole_file, "%s", hole.file);
-    if (again) return false;
-
     out_flush();
+    snprintf(why, sizeof why, "%s", lq_error_text()); /* before another call puts its own in the place */
+    if (lq_reader_damage(range->reader, &hole) != LQ_OK) {
+        report(range->name, "cannot read any further: %s", why);
+        return false;
+    }
     if (hole.count == 0)
         report(range->name, "damaged: %s byte %s: %s", hole.file, human_count(hole.offset).text, hole.text);
     else if (hole.count == 1)

@@ -31,8 +31,6 @@ struct range {
     uint64_t read_count;   /* messages read, those filtered out included */
     bool over;             /* the end was reached: nothing more will come */
     int end;               /* END_DAMAGE when damage was met */
-    uint64_t hole_offset, hole_id; /* the last damage told */
-    char hole_file[128];
 };
 
 extern const struct flag range_flags[];
@@ -54,7 +52,7 @@ int range_seek(struct range *range, uint64_t id);
  * with `follow` when there is nothing now. Other codes have been told. */
 int range_next(struct range *range, lq_message *message_out);
 
-/* How many messages the stretch has at most; 0 when it is not known. */
+/* How many messages the stretch has at most; 0 when it is not known. Not for one that is followed. */
 uint64_t range_count(const struct range *range);
 
 /* Is there a filter beside the stretch itself? */

@@ -93,7 +93,7 @@ static size_t escape_step(const unsigned char *byte, size_t size, char step[UTF8
     if (code == '\t') return (size_t)sprintf(step, "\\t");
     if (code == '\r') return (size_t)sprintf(step, "\\r");
     if (code == '\\') return (size_t)sprintf(step, "\\\\");
-    if (code < 0x80 && utf8_unsafe(code)) return (size_t)sprintf(step, "\\x%02x", (unsigned)code);
+    if (code < 0x80) return (size_t)sprintf(step, "\\x%02x", (unsigned)code); /* what is printable does not come here */
     if (utf8_unsafe(code)) return (size_t)sprintf(step, "\\u%04x", (unsigned)code);
     memcpy(step, byte, length);
     return length;

@@ -158,4 +158,25 @@ END
 }
 check 'what is no object is told with its place' bad_objects
 
+harmless_signs() {
+    printf '\303\251 \342\202\254 \360\237\230\200' | lq put signs.ok --whole && lq put signs.ok '' && lq cat signs.ok >out &&
+        has "$(printf '\303\251 \342\202\254 \360\237\230\200')" out && is 2 "$(wc -l <out)" && sed -n 2p out | grep -qE '     0 B  $'
+}
+check 'letters of all languages are shown as they are, and an empty body as nothing' harmless_signs
+
+# Far more than lq holds back before it writes.
+long_views() {
+    seq 1 400 | awk '{ s = ""; for (i = 0; i < 90; i++) s = s "é\t" $1; print s }' >bodies && lq put lv <bodies &&
+        lq cat lv | sed 's/^ *[0-9]*  [^ ]* [^ ]*  *[0-9.]* k*B  //' >view && sed 's/\t/\\t/g' bodies | cmp view - &&
+        is "$(od -An -v -tx1 bodies | tr -d ' \n')" "$(lq cat lv -F '%x\n' | sed 's/$/0a/' | tr -d '\n')" &&
+        lq cat lv -F '%s\n' | cmp bodies -
+}
+check 'views of any length are whole' long_views
+
+base64_of_nothing() {
+    printf '{"data":"","enc":"base64"}\n{"data":"a{==","enc":"base64"}\n' | ends 2 lq put b64 --json 2>err &&
+        has 'line 2 column 9: this is not base64' err && is 0 "$(lq cat b64 -F %l)"
+}
+check 'base64 may be empty, and is of no other letters' base64_of_nothing
+
 done_testing

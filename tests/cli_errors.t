@@ -174,7 +174,7 @@ check 'closed standard files are errors where they matter, and never a queue fil
 
 closed_pipe() {
     seq 1 200000 | lq put long
-    for words in 'cat long' 'cat long --json' 'cat long --raw' 'tail -n 100000 long' 'replay long -' \
+    for words in 'cat long' 'cat long --json' 'cat long --raw' 'tail -n 100000 long' 'replay long -' 'peek long -n 100000' \
         'get long -c p --all'; do
         # shellcheck disable=SC2086
         { lq $words 2>err && echo 0 >status || echo $? >status; } | head -1 >out
@@ -197,6 +197,17 @@ permission() {
     return "$told"
 }
 check 'no permission ends with 4' permission
+
+roots_in_the_environment() {
+    ends 2 lq -C 2>err && has '-C needs a value' err && is a "$(LQ_ROOT='' lq cat orders --raw -n 1)"
+}
+check 'an empty LQ_ROOT is none, and -C wants a value' roots_in_the_environment
+
+hints_that_would_not_help() {
+    mkdir -p odd/ordrs && ln -s nowhere odd/orders && ends 4 lq cat odd/orders 2>err && is 1 "$(wc -l <err)" &&
+        rm odd/orders && ends 4 lq cat odd/ordrz 2>err && is 1 "$(wc -l <err)"
+}
+check 'no hint names what is no queue, nor a link to nothing' hints_that_would_not_help
 
 colours() {
     lq ls | grep -q "$(printf '\033')" && return 1

@@ -199,49 +199,6 @@ full_queue_blocks() {
 }
 check 'one that blocks ends with 1 when the time is over' full_queue_blocks
 
-handed_out() { [ "$(lq stat "$1" --json | jq '.consumers[0].unacked')" = "$2" ]; }
-
-get_gives_back_on_a_signal() {
-    lq put sig a b c
-    "$LQ" get sig -c x -f -- sleep 100 &
-    pid=$!
-    eventually handed_out sig 1
-    kill -TERM "$pid"
-    wait "$pid" 2>/dev/null
-    is 143 $? && is a "$(lq get sig -c x)"
-}
-check 'SIGTERM ends get, and the command it runs, and gives the message back' get_gives_back_on_a_signal
-
-follow_ends_by_signal() {
-    lq put fsig a && rm -f out
-    "$LQ" get fsig -c x -f >out &
-    pid=$!
-    eventually has a out && kill -INT "$pid" 2>/dev/null || return
-    # A shell starts background jobs with SIGINT ignored, and so it stays.
-    kill -TERM "$pid"
-    wait "$pid" 2>/dev/null
-    is 143 $? && ends 1 lq get fsig -c x
-}
-check 'get -f goes on until a signal, and what it printed is acked' follow_ends_by_signal
-
-lines_of_1000() { head -c 400000 /dev/zero | tr '\0' x | fold -w 1000; }
-no_room() {
-    lines_of_1000 | ends 1 lq put room --size-max 128k --segment-size 64k --full block --sync never --wait 100ms 2>err &&
-        has 'no room was made in time' err && put=$(sed -n 's/.*(\([0-9]*\) put before it).*/\1/p' err) &&
-        is "$put" "$(lq stat room --json | jq .last_id)" || return 1
-    lines_of_1000 | ends 1 lq put room --wait 0s 2>err && has 'the queue is full' err
-}
-check 'put waits for room as long as it may, and says how many are in' no_room
-
-makes_room() {
-    lq get room -c c -n 1 >/dev/null && (sleep 0.3 && lq get room -c c --all >/dev/null) &
-    head -c 60000 /dev/zero | tr '\0' y | lq put room --whole --wait 20s
-    made=$?
-    wait
-    return "$made"
-}
-check 'and goes on when somebody makes room' makes_room
-
 too_big() {
     ends 4 lq put small --message-size-max 1k "$(head -c 3000 /dev/zero | tr '\0' a)" 2>err && has '3000 bytes' err &&
         head -c 3000 /dev/zero | ends 4 lq put small --whole 2>err && has "this queue takes 1024" err && lq put small fits &&
@@ -253,5 +210,34 @@ one_by_one() {
     is '1 2 3' "$(lq put ones a b c --batch 1 --ids | xargs)" && is '4 5 6' "$(printf 'd\ne\nf\n' | lq put ones --batch 2 --ids | xargs)"
 }
 check 'in batches of any size ids come in order' one_by_one
+
+# shellcheck disable=SC2016
+key_with_a_nul() {
+    printf '{"data":"x","key":"a\\u0000b"}\n{"data":"y","key":"k"}\n' | lq put kn --json &&
+        is 'none k' "$(lq get kn -c x --all -- sh -c 'echo "${LQ_KEY-none}"' | xargs)"
+}
+check 'a key that no variable can hold is in none' key_with_a_nul
+
+small_and_large() {
+    { seq 1 2000 && for _ in 1 2 3 4 5; do head -c 600000 /dev/zero | tr '\0' z && echo; done && seq 2001 2400; } >mixed
+    lq put mixed.q <mixed && lq get mixed.q -c x --all | cmp mixed - && ends 1 lq get mixed.q -c x
+}
+check 'small messages and large ones between them come out as they went in' small_and_large
+
+attempts_in_json() {
+    lq put aj x && ends 1 lq get aj -c c -- false 2>err && is '2 x' "$(lq get aj -c c --json | jq -r '"\(.attempts) \(.data)"')"
+}
+check 'get --json has the attempts' attempts_in_json
+
+start_at_nobody() {
+    ends 4 lq get aj -c new --start nobody 2>err && has "no consumer is called 'nobody'" err &&
+        is c "$(lq stat aj --json | jq -r '.consumers[].name')"
+}
+check 'a start at a consumer that is not there is an error, and makes none' start_at_nobody
+
+large_batches() {
+    seq 1 5000 >numbers && is "$(seq -s' ' 1 5000)" "$(lq put lb --batch 1000 --ids <numbers | xargs)" && lq cat lb --raw | cmp numbers -
+}
+check 'batches may be large' large_batches
 
 done_testing

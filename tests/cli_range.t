@@ -51,7 +51,7 @@ moments() {
         shown new cat t --since "$between" && shown old cat t --until "$between" &&
         shown new cat t --from "@$between" &&
         shown old cat t --to "@$between" && shown new tail t --since "$between" &&
-        shown 'old new' cat t --since -1h &&
+        shown new cat t --from 1 --since "$between" && shown 'old new' cat t --since -1h &&
         shown '' cat t --until -1h && shown '' cat t --since "@$(($(date +%s) + 3600))" &&
         shown 'old new' cat t --since yesterday &&
         shown new cat t --from "@$(TZ=UTC+5 date +%Y-%m-%dT%H:%M:%S -d "$between")-05:00" --since "$between"
@@ -115,5 +115,36 @@ peek_while_others_hold() {
 }
 handed() { [ "$(lq stat "$1" --json | jq '.consumers[0].unacked')" = "$2" ]; }
 check 'peek shows what comes next, and not what others hold' peek_while_others_hold
+
+harm() { # QUEUE BYTE
+    for name in "$1"/log/*; do printf XX | dd of="$name" bs=1 seek="$2" conv=notrunc status=none; done
+}
+
+peek_at_holes_and_ends() {
+    lq put none </dev/null && ends 1 lq peek none && seq 1 30 | lq put holes --batch 10 && harm holes 320 &&
+        ends 3 lq peek holes -n 50 --raw >out 2>err && has '10 messages from 1 on are lost' err && is "$(seq 11 30)" "$(cat out)" &&
+        ends 3 lq tail holes -n 3 --grep . --raw >out 2>err && is '28 29 30' "$(xargs <out)"
+}
+check 'peek and tail --grep go on behind damage, and end with 3; peek at nothing ends with 1' peek_at_holes_and_ends
+
+lone_holes() {
+    lq put lone a && lq put lone b && harm lone 296 && ends 3 lq cat lone --raw >out 2>err && is b "$(cat out)" && has 'message 1 is lost' err &&
+        rm -rf bare && lq put bare x && : >bare/meta && ends 3 lq cat bare --raw >out 2>err && has 'damaged: meta' err && is x "$(cat out)"
+}
+check 'one message that is lost, and damage that costs none, are told as such' lone_holes
+
+limits() {
+    lq put lim a b && is 'a b' "$(lq cat lim --from 0 --raw | xargs)" && shown '' cat lim --until '@1' --to '@2' && shown '' cat lim --until '@2' --to '@1' &&
+        shown 'a b' cat lim --until now --to @now && ends 0 lq replay lim lim.none --from 5 && is 0 "$(lq stat lim.none --json | jq .last_id)" &&
+        ends 0 lq replay lim lim.none --since @now && ends 0 lq replay none lim.none
+}
+check 'the narrower limit counts, and nothing is a stretch, too' limits
+
+long_search() {
+    seq 1 20000 | lq put ls20 && seq 1 20000 | grep -E '00$' >wanted && lq cat ls20 --grep '00$' --raw | cmp wanted - &&
+        lq cat ls20 --raw | cmp - "$TMPDIR/numbers"
+}
+seq 1 20000 >"$TMPDIR/numbers"
+check 'a long log is searched to its end' long_search
 
 done_testing

@@ -116,4 +116,9 @@ several() {
 }
 check 'no queue is no damage; several queues at once' several
 
+cannot_in_json() {
+    ends 4 lq repair --yes --json ghost >out 2>err && has 'cannot repair' err && is 'result ghost LQ_ENOTFOUND 0' "$(jq -r '[.type, .queue, .code, .steps] | join(" ")' out)"
+}
+check 'that it cannot is in the JSON, too' cannot_in_json
+
 done_testing

@@ -73,4 +73,16 @@ contradictions() {
 }
 check 'contradictions end with 2 and make nothing' contradictions
 
+never_due() {
+    for when in '--rate 0.0000000000000001/h' '--pace 0.0000000000000001x'; do
+        # shellcheck disable=SC2086
+        "$LQ" replay p - $when >out &
+        replay=$!
+        eventually test -s out && sleep 0.1 && kill -TERM "$replay" || return
+        wait "$replay" 2>/dev/null
+        is 143 $? && is a "$(cat out)" || return
+    done
+}
+check 'what is due in a million years is waited for, and SIGTERM ends it' never_due
+
 done_testing

@@ -13,6 +13,11 @@ typed() {
 }
 check 'put says that it reads what is typed' typed
 
+typed_without_a_word() {
+    at_terminal 'one\n\004' "'$LQ' put quiet 2>told" && is '' "$(cat told)" && is one "$(lq cat quiet --raw)"
+}
+check 'not where nobody would see it' typed_without_a_word
+
 seq 1 150 | lq put q
 
 progress() {

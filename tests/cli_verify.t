@@ -146,4 +146,15 @@ several() {
 }
 check 'several damaged places, with the messages of each' several
 
+# As many as are shown, and more.
+very_many() {
+    seq 1 10200 | lq put vm --batch 1 --sync never || return
+    for name in vm/log/*; do
+        perl -e 'open my $f, "+<", $ARGV[0] or die; binmode $f; local $/; my $t = <$f>; my $at = 256;
+            while ($at + 48 <= length $t) { substr($t, $at + 40, 1) ^= "\x04"; $at += 48 } seek $f, 0, 0; print $f $t' "$name"
+    done
+    ends 3 lq verify vm >out && is 10000 "$(grep -c '^DAMAGED ' out)" && grep -qE '^\.\.\. and [0-9]+ places more$' out
+}
+check 'of very many damaged places 10,000 are shown, and the rest are counted' very_many
+
 done_testing

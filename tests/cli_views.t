@@ -50,6 +50,24 @@ running() {
 }
 check 'stat shows who has it open' running
 
+running_in_a_list() {
+    "$LQ" put root/empty <pipe &
+    writer=$!
+    exec 3>pipe
+    eventually state_is root/empty running && ln -s nowhere root/broken && lq ls root | grep -q '^empty *running '
+    shown=$?
+    exec 3>&- && rm root/broken
+    wait "$writer"
+    return "$shown"
+}
+check 'ls shows which queues are in use, and passes over links to nothing' running_in_a_list
+
+many_queues() {
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12; do lq put "many-$i" --sync never x || return; done
+    mkdir many && mv many-* many && is 13 "$(lq ls many | wc -l)" && is 12 "$(lq ls many | grep -c ' idle ')"
+}
+check 'a list may be long' many_queues
+
 stalled() {
     "$LQ" put root/one <pipe &
     writer=$!
@@ -91,7 +109,9 @@ segments() {
     lq segments root/one >out && sed -n 1p out | grep -qE '^FILE +FIRST +LAST +MESSAGES ' &&
         is "$(($(find root/one/log -name '*.seg' | wc -l) + 1))" "$(wc -l <out)" &&
         is 2000 "$(lq segments root/one --json | jq -s 'map(.messages) | add')" &&
-        is 1 "$(lq segments root/one --json | jq -s '.[0].first_id')"
+        is 1 "$(lq segments root/one --json | jq -s '.[0].first_id')" &&
+        seq -f 'message number %05g' 1 3000 | lq put sealed --batch 1 --segment-size 64k --sync never &&
+        is 'true true false' "$(lq segments sealed --json | jq -s 'map(.sealed) | join(" ")' -r)" && is 2 "$(lq segments sealed | grep -c ' sealed$')"
 }
 check 'segments shows a line for each log file' segments
 
@@ -110,7 +130,8 @@ check 'without its meta a queue is damaged, in stat and ls, too' without_meta
 options() {
     lq put opts x --sync interval --sync-interval 50ms --size-max 1G --age-max 2d --full block --compression 6 &&
         lq stat opts >out && has 'interval, 50 ms' out && has 'consumed, at most 1G, at most 2 d 00 h old; when full: block' out &&
-        has 'compression level 6' out && lq put full --full drop --size-max 130M x && lq stat full >out &&
+        has 'compression level 6' out && lq put both --retention both x && lq stat both >out && grep -q '^retention *both, ' out &&
+        lq put full --full drop --size-max 130M x && lq stat full >out &&
         has 'at most 130M' out && has 'when full: drop' out && lq put old --retention limits --age-max 90s x &&
         lq stat old >out && has 'retention   limits, no limit of size, at most 1 m 30 s old' out
 }
@@ -169,5 +190,68 @@ two_holders() {
 }
 handles_are() { [ "$(lq stat "$1" --json | jq .handles)" = "$2" ]; }
 check 'stat names everybody who has it open' two_holders
+
+# More than there is room for in a line of before, and than are looked for.
+many_holders() {
+    pids=
+    for _ in $(seq 70); do
+        # shellcheck disable=SC2217 # held, not read
+        sleep 30 <root/one/meta &
+        pids="$pids $!"
+    done
+    lq stat root/one >out && lq stat root/one --json >json
+    # shellcheck disable=SC2086
+    kill $pids
+    wait
+    grep '^open ' out | tr ',' '\n' | grep -c 'sleep [0-9]*$' >count && is 64 "$(cat count)" && has ', and maybe others' out &&
+        is 64 "$(jq '.open | length' json)"
+}
+check 'of many who have it open 64 are named, and that there may be more is said' many_holders
+
+never_saved() {
+    lq put ns a && "$LQ" get ns -c new -n 2 --wait 60s >out &
+    getter=$!
+    eventually last_is ns 1 && eventually test -s out && lq stat ns --json >json
+    kill "$getter"
+    wait "$getter" 2>/dev/null
+    is new "$(jq -r '.consumers[0].name' json)" && jq -e '.consumers[0].saved_time_us > 0' json
+}
+check 'a consumer is saved when it is made' never_saved
+
+# Two records of a queue in use are hit; who reads them through the same working memory counts them.
+two_places() {
+    seq 1 200 | lq put tp --batch 10 || return
+    for at in 320 1000; do for name in tp/log/*; do printf XX | dd of="$name" bs=1 seek="$at" conv=notrunc status=none; done; done
+    "$LQ" put tp <pipe &
+    writer=$!
+    exec 3>pipe
+    eventually handles_are tp 1 && ends 3 lq get tp -c c --all >out 2>err && ends 3 lq stat tp >out && grep -qE '^damage      [2-9] places met$' out &&
+        ends 3 lq ls tp >out && has damaged out
+    seen=$?
+    exec 3>&-
+    wait "$writer"
+    return "$seen"
+}
+check 'stat counts the damaged places that were met' two_places
+
+# The machine loses power: `shared` is of another boot, and the end of the log is not what was written.
+all_is_written() { lq stat "$1" --json | jq -e '.last_id == 3 and .written == .appended' >/dev/null; }
+torn_tail() {
+    "$LQ" put torn <pipe &
+    writer=$!
+    exec 3>pipe
+    seq 3 >&3
+    eventually all_is_written torn
+    kill -9 "$writer"
+    exec 3>&-
+    wait "$writer" 2>/dev/null
+    rm torn/shared || return
+    for name in torn/log/*; do
+        at=$(LC_ALL=C grep -obaF 3 "$name" | tail -1 | cut -d: -f1)
+        [ "$at" -gt 256 ] && printf XX | dd of="$name" bs=1 seek="$at" conv=notrunc status=none || return
+    done
+    saved_from_the_dead torn ' B dropped as a torn tail'
+}
+check 'stat tells how much of a torn tail was dropped' torn_tail
 
 done_testing
