@@ -6,6 +6,12 @@
 
 #include "bytes.h"
 
+bool lqi_is_unfinished(const char *name)
+{
+    size_t size = strlen(name);
+    return size > 4 && strcmp(name + size - 4, ".new") == 0;
+}
+
 int lqi_file_open(struct lqi_file *file, const struct lqi_io *io, int dir, const char *name, const char *shown,
                   int flags, uint32_t mode)
 {

@@ -6,7 +6,8 @@
  * writes themselves: `read` stops short only at the end of the file, `write` has written
  * all or failed (then any part may be there). No call ever raises a signal: a write past
  * RLIMIT_FSIZE is EFBIG. What is made has exactly the mode given: no umask takes from it; and it has the owner and the group of
- * the held directory that it is made in, as far as we may give it away: or who works in somebody's queue would lock him out. Names are relative to a held
+ * the held directory that it is made in, as far as we may give it away: or who works in somebody's queue would lock him out. Who is killed while he makes it leaves it
+ * like that, or not at all (and maybe a stray NAME.<16 hex digits>.new). Names are relative to a held
  * directory, symbolic links in the last component are not followed, and only regular files with one link are opened.
  *
  * The lqi_file_* functions below are what the layers use: they know the name of the file
@@ -90,6 +91,9 @@ struct lqi_file {
 };
 
 #define LQI_FILE_NONE {NULL, -1, ""}
+
+/* Does it stand for a moment only, while it or its like is made? Its name is something with ".new" behind it. */
+bool lqi_is_unfinished(const char *name);
 
 /* `shown` is the name in texts, `name` the one in `dir`. */
 int lqi_file_open(struct lqi_file *file, const struct lqi_io *io, int dir, const char *name, const char *shown,

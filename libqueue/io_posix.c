@@ -184,7 +184,7 @@ static int posix_boot_id(const struct lqi_io *io, uint8_t id[16])
     return 0;
 }
 
-static int posix_random(const struct lqi_io *io, void *data, size_t size)
+int lqi_posix_random(const struct lqi_io *io, void *data, size_t size)
 {
     (void)io;
     size_t got = 0;
@@ -230,6 +230,6 @@ const struct lqi_io lqi_io_posix = {
     .map = lqi_posix_map,
     .unmap = lqi_posix_unmap,
     .boot_id = posix_boot_id,
-    .random = posix_random,
+    .random = lqi_posix_random,
     .wall_us = posix_wall_us,
 };

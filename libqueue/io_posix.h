@@ -12,6 +12,8 @@
     do (result) = (call);         \
     while ((result) < 0 && errno == EINTR)
 
+int lqi_posix_random(const struct lqi_io *io, void *data, size_t size);
+
 /* openat, above 2, close-on-exec. Returns the descriptor, or -1 with errno. */
 int lqi_open_above_2(int dir, const char *name, int flags, mode_t mode);
 

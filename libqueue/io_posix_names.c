@@ -7,6 +7,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
@@ -87,6 +89,88 @@ int lqi_posix_own(const struct lqi_io *io, int fd, int like)
     return error;
 }
 
+/* ---- renaming ---------------------------------------------------------- */
+
+/* EINVAL, ENOSYS: this file system cannot refuse to replace. */
+static int rename_new(int dir, const char *from, const char *to)
+{
+    long result;
+    RETRY_EINTR(result, syscall(SYS_renameat2, dir, from, dir, to, RENAME_NOREPLACE));
+    return result < 0 ? errno : 0;
+}
+
+/* For file systems whose rename cannot refuse (ZFS before 2.2, some of FUSE). The file has both
+ * names in between, and keeps them if we die there; called again we finish the work. */
+static int rename_without_replacing(int dir, const char *from, const char *to)
+{
+    int result;
+    RETRY_EINTR(result, linkat(dir, from, dir, to, 0));
+    if (result < 0 && errno == EEXIST) {
+        struct stat a, b;
+        if (fstatat(dir, from, &a, AT_SYMLINK_NOFOLLOW) < 0) return errno;
+        if (fstatat(dir, to, &b, AT_SYMLINK_NOFOLLOW) < 0) return errno;
+        if (a.st_dev != b.st_dev || a.st_ino != b.st_ino) return EEXIST;
+    } else if (result < 0) {
+        return errno;
+    }
+    RETRY_EINTR(result, unlinkat(dir, from, 0));
+    return result < 0 ? errno : 0;
+}
+
+int lqi_posix_rename(const struct lqi_io *io, int dir, const char *from, const char *to, bool replace)
+{
+    (void)io;
+    int result;
+    if (replace) {
+        RETRY_EINTR(result, renameat(dir, from, dir, to));
+        return result < 0 ? errno : 0;
+    }
+    int error = rename_new(dir, from, to);
+    return error == EINVAL || error == ENOSYS ? rename_without_replacing(dir, from, to) : error;
+}
+
+int lqi_posix_swap(const struct lqi_io *io, int dir, const char *a, const char *b)
+{
+    (void)io;
+    long result;
+    RETRY_EINTR(result, syscall(SYS_renameat2, dir, a, dir, b, RENAME_EXCHANGE));
+    if (result == 0) return 0;
+    return errno == EINVAL || errno == ENOSYS ? EOPNOTSUPP : errno; /* not a way round: no moment may be without the name */
+}
+
+int lqi_posix_unlink(const struct lqi_io *io, int dir, const char *name)
+{
+    (void)io;
+    int result;
+    RETRY_EINTR(result, unlinkat(dir, name, 0));
+    return result < 0 ? errno : 0;
+}
+
+/* ---- making ------------------------------------------------------------ */
+
+/* Whoever is killed between making something and giving it to its owner, or before it has its mode, must not leave in a queue what others
+ * need and may not open. So what the kernel would make in another way than it is to be is made as NAME.<16 hex digits>.new, and
+ * gets its name when it is as it should be. What has such a name itself is asked for by nobody else. */
+enum { FIRST_NAME_SIZE = NAME_MAX + 1 };
+
+static bool is_made_right(int mode, const struct stat *dir)
+{
+    if (mode & 077) return false; /* a umask may take from it, and to ask for that is to change it for all threads */
+    return (geteuid() != 0 || dir->st_uid == 0) && (dir->st_gid == getegid() || (dir->st_mode & S_ISGID));
+}
+
+static int choose_first_name(int dir, const char *name, uint32_t mode, char first[FIRST_NAME_SIZE])
+{
+    struct stat stat;
+    uint64_t number;
+    if (fstat(dir, &stat) < 0) return errno;
+    bool right = lqi_is_unfinished(name) || is_made_right((int)mode, &stat);
+    int error = right ? 0 : lqi_posix_random(NULL, &number, sizeof number);
+    if (error) return error;
+    int size = right ? snprintf(first, FIRST_NAME_SIZE, "%s", name) : snprintf(first, FIRST_NAME_SIZE, "%s.%016" PRIx64 ".new", name, number);
+    return size < FIRST_NAME_SIZE ? 0 : ENAMETOOLONG;
+}
+
 /* ---- files ------------------------------------------------------------- */
 
 enum { OPEN_TRIES = 10 };
@@ -112,24 +196,15 @@ static void ask_for_no_copies(int fd)
     (void)ioctl(fd, FS_IOC_SETFLAGS, &attributes);
 }
 
-int lqi_posix_open(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
-{
-    (void)io;
-    bool new = flags & LQI_OPEN_NEW;
-    /* O_NONBLOCK: opening a FIFO or a device must not wait for the other side. To a regular file it means nothing. */
-    int how = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
-    how |= new ? O_RDWR | O_CREAT | O_EXCL : flags & LQI_OPEN_WRITE ? O_RDWR : O_RDONLY;
+/* O_NONBLOCK: opening a FIFO or a device must not wait for the other side. To a regular file it means nothing. */
+enum { PLAIN = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY };
 
+static int open_old(int dir, const char *name, int flags, int *fd_out)
+{
     for (int try = 1;; try++) {
-        int fd = lqi_open_above_2(dir, name, how, (mode_t)mode);
+        int fd = lqi_open_above_2(dir, name, PLAIN | (flags & LQI_OPEN_WRITE ? O_RDWR : O_RDONLY), 0);
         if (fd < 0) return errno;
         int error = check_is_ours(fd);
-        if (!error && (flags & LQI_OPEN_IN_PLACE)) ask_for_no_copies(fd);
-        if (!error && new) {
-            set_mode(fd, mode);
-            error = give_like_dir(fd, dir);
-            if (error) (void)unlinkat(dir, name, 0);
-        }
         if (!error) {
             *fd_out = fd;
             return 0;
@@ -138,9 +213,37 @@ int lqi_posix_open(const struct lqi_io *io, int dir, const char *name, int flags
 
         /* A rename may just have put another file in its place, and the way of rename_without_replacing()
          * gives a file two names for a moment: look again. */
-        if (new || (error != ENOENT && error != EMLINK) || try == OPEN_TRIES) return error;
+        if ((error != ENOENT && error != EMLINK) || try == OPEN_TRIES) return error;
         if (error == EMLINK) nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
+}
+
+static int make_file(int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    char first[FIRST_NAME_SIZE];
+    int error = choose_first_name(dir, name, mode, first);
+    if (error) return error;
+    int fd = lqi_open_above_2(dir, first, PLAIN | O_RDWR | O_CREAT | O_EXCL, (mode_t)mode);
+    if (fd < 0) return errno;
+
+    error = check_is_ours(fd);
+    if (flags & LQI_OPEN_IN_PLACE) ask_for_no_copies(fd);
+    set_mode(fd, mode);
+    if (!error) error = give_like_dir(fd, dir);
+    if (!error && strcmp(first, name) != 0) error = lqi_posix_rename(NULL, dir, first, name, false);
+    if (error) {
+        (void)unlinkat(dir, first, 0);
+        close(fd);
+        return error;
+    }
+    *fd_out = fd;
+    return 0;
+}
+
+int lqi_posix_open(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    (void)io;
+    return flags & LQI_OPEN_NEW ? make_file(dir, name, flags, mode, fd_out) : open_old(dir, name, flags, fd_out);
 }
 
 /* ---- directories ------------------------------------------------------- */
@@ -198,14 +301,15 @@ static bool is_empty(int dir)
     return lqi_posix_dir_list(NULL, dir, note_any, &empty) == 0 && empty;
 }
 
-int lqi_posix_dir_make(const struct lqi_io *io, int parent, const char *name, uint32_t mode)
+/* `parent` -1: `name` is any path, and what is made is ours. */
+static int make_dir(int parent, const char *name, uint32_t mode)
 {
-    (void)io;
+    const int at = parent < 0 ? AT_FDCWD : parent;
     int result;
-    RETRY_EINTR(result, mkdirat(parent < 0 ? AT_FDCWD : parent, name, (mode_t)mode | 0700));
+    RETRY_EINTR(result, mkdirat(at, name, (mode_t)mode | 0700));
     if (result < 0) return errno;
     /* Not through a link that somebody has put in its place meanwhile, nor to what is not ours, or not new. */
-    int fd = lqi_open_above_2(parent < 0 ? AT_FDCWD : parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    int fd = lqi_open_above_2(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     struct stat stat;
     if (fd < 0) return 0;
     int error = 0;
@@ -214,7 +318,25 @@ int lqi_posix_dir_make(const struct lqi_io *io, int parent, const char *name, ui
         if (parent >= 0 && is_empty(fd)) error = give_like_dir(fd, parent);
     }
     close(fd);
+    if (error) (void)unlinkat(at, name, AT_REMOVEDIR);
     return error;
+}
+
+int lqi_posix_dir_make(const struct lqi_io *io, int parent, const char *name, uint32_t mode)
+{
+    (void)io;
+    char first[FIRST_NAME_SIZE];
+    struct stat stat;
+    if (parent < 0) return make_dir(parent, name, mode);
+    if (fstatat(parent, name, &stat, AT_SYMLINK_NOFOLLOW) == 0) return EEXIST;
+    int error = choose_first_name(parent, name, mode, first);
+    if (!error) error = make_dir(parent, first, mode);
+    if (error || strcmp(first, name) == 0) return error;
+
+    error = rename_new(parent, first, name);
+    if (error) (void)unlinkat(parent, first, AT_REMOVEDIR);
+    /* A file system that cannot refuse to replace would replace the empty directory of somebody who was faster. */
+    return error == EINVAL || error == ENOSYS ? make_dir(parent, name, mode) : error;
 }
 
 int lqi_posix_dir_sync(const struct lqi_io *io, int dir)
@@ -251,55 +373,4 @@ int lqi_posix_dir_shared(const struct lqi_io *io, int dir, bool *shared_out)
     for (size_t i = 0; i < sizeof network / sizeof *network; i++)
         if ((uint32_t)stat.f_type == network[i]) *shared_out = false;
     return 0;
-}
-
-/* ---- renaming ---------------------------------------------------------- */
-
-/* For file systems whose rename cannot refuse (ZFS before 2.2, some of FUSE). The file has both
- * names in between, and keeps them if we die there; called again we finish the work. */
-static int rename_without_replacing(int dir, const char *from, const char *to)
-{
-    int result;
-    RETRY_EINTR(result, linkat(dir, from, dir, to, 0));
-    if (result < 0 && errno == EEXIST) {
-        struct stat a, b;
-        if (fstatat(dir, from, &a, AT_SYMLINK_NOFOLLOW) < 0) return errno;
-        if (fstatat(dir, to, &b, AT_SYMLINK_NOFOLLOW) < 0) return errno;
-        if (a.st_dev != b.st_dev || a.st_ino != b.st_ino) return EEXIST;
-    } else if (result < 0) {
-        return errno;
-    }
-    RETRY_EINTR(result, unlinkat(dir, from, 0));
-    return result < 0 ? errno : 0;
-}
-
-int lqi_posix_rename(const struct lqi_io *io, int dir, const char *from, const char *to, bool replace)
-{
-    (void)io;
-    long result;
-    if (replace) {
-        RETRY_EINTR(result, renameat(dir, from, dir, to));
-        return result < 0 ? errno : 0;
-    }
-    RETRY_EINTR(result, syscall(SYS_renameat2, dir, from, dir, to, RENAME_NOREPLACE));
-    if (result == 0) return 0;
-    if (errno == EINVAL || errno == ENOSYS) return rename_without_replacing(dir, from, to);
-    return errno;
-}
-
-int lqi_posix_swap(const struct lqi_io *io, int dir, const char *a, const char *b)
-{
-    (void)io;
-    long result;
-    RETRY_EINTR(result, syscall(SYS_renameat2, dir, a, dir, b, RENAME_EXCHANGE));
-    if (result == 0) return 0;
-    return errno == EINVAL || errno == ENOSYS ? EOPNOTSUPP : errno; /* not a way round: no moment may be without the name */
-}
-
-int lqi_posix_unlink(const struct lqi_io *io, int dir, const char *name)
-{
-    (void)io;
-    int result;
-    RETRY_EINTR(result, unlinkat(dir, name, 0));
-    return result < 0 ? errno : 0;
 }

@@ -10,12 +10,6 @@
 
 #define TEMP_NAME_SIZE 256
 
-bool lqi_is_unfinished(const char *name)
-{
-    size_t size = strlen(name);
-    return size > 4 && strcmp(name + size - 4, ".new") == 0;
-}
-
 /* A name of its own for each attempt: two processes that make the same file at the
  * same time do not write into each other's, and a stray one is in nobody's way. */
 static int temp_name(const struct lqi_io *io, const struct lqi_publication *what, char name[TEMP_NAME_SIZE])

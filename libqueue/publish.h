@@ -10,9 +10,6 @@
 
 #include "io.h"
 
-/* Does the file stand for a moment only, while it or its like is made? Its name is something with ".new" behind it. */
-bool lqi_is_unfinished(const char *name);
-
 struct lqi_publication {
     const char *name, *shown; /* in the directory; in texts */
     uint32_t mode;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -277,6 +279,84 @@ static void a_queue_that_root_makes_in_somebodys_directory_is_roots(void **state
     HOLDS(belongs_to(api_path(*state, "q"), 0, getegid(), 0600) >= 5);
 }
 
+/* ---- killed in the middle of it ---------------------------------------------------------- */
+
+/* Who makes something for others has to give it to them, and to see to its mode: he is killed at the n-th of these calls. */
+static unsigned killed_at, given;
+
+static void count_gift(void)
+{
+    if (++given == killed_at) raise(SIGKILL);
+}
+
+int fchown(int fd, uid_t user, gid_t group)
+{
+    count_gift();
+    return (int)syscall(SYS_fchown, fd, user, group);
+}
+
+int fchmod(int fd, mode_t mode)
+{
+    count_gift();
+    return (int)syscall(SYS_fchmod, fd, mode);
+}
+
+static int root_makes_uses_and_repairs(void *context)
+{
+    const lq_options options = {.size = sizeof options, .sync = LQ_SYNC_NEVER, .segment_size = 64 << 10, .ring_size = 64 << 10, .mode = 0660};
+    lq_queue *queue;
+    CHECK(chdir(context) == 0);
+    umask(077);
+    given = 0;
+    OK(lq_open("q", &options, &queue));
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_put_range(queue, 1, MESSAGES, BODY);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    hit_meta("q");
+    OK(lq_repair("q", 0, NULL, NULL, NULL));
+    return 0;
+}
+
+static int friend_opens(void)
+{
+    lq_queue *queue;
+    OK(lq_open("q", NULL, &queue));
+    OK(lq_consumer_close(api_consumer(queue, "of-a-friend", NULL)));
+    OK(lq_close(queue));
+    return 0;
+}
+
+/* What root was about to mend, he can mend himself. */
+static int owner_repairs_and_uses(void)
+{
+    if (api_file_exists("q/meta")) OK(lq_repair("q", 0, NULL, NULL, NULL));
+    return owner_uses();
+}
+
+/* In a directory that its owner has made for the queue. */
+static void root_may_be_killed_while_he_makes_files_and_locks_nobody_out(void **state)
+{
+    char inner[4096], queue[4200];
+    void *inside[1] = {inner};
+    int result = 100 + SIGKILL;
+
+    if (!only_root(state)) skip();
+    HOLDS(chmod(*state, 0755) == 0);
+    for (killed_at = 1; result != 0; killed_at++) {
+        snprintf(inner, sizeof inner, "%s/%u", (const char *)*state, killed_at);
+        snprintf(queue, sizeof queue, "%s/q", inner);
+        HOLDS(mkdir(inner, 0755) == 0 && mkdir(queue, 0770) == 0);
+        HOLDS(chown(inner, OWNER, OWNERS_GROUP) == 0 && chown(queue, OWNER, OWNERS_GROUP) == 0 && chmod(queue, 0770) == 0);
+        result = child_run(root_makes_uses_and_repairs, inner);
+        HOLDS(result == 0 || result == 100 + SIGKILL);
+        if (api_file_exists(api_path(queue, "meta"))) as_friend(inside, friend_opens);
+        as_owner(inside, owner_repairs_and_uses);
+    }
+    HOLDS(killed_at > 12);
+    killed_at = 0;
+}
+
 /* ---- a friend's work ---------------------------------------------------------------------- */
 
 static int friend_repairs(void)
@@ -330,6 +410,7 @@ int main(void)
         IN_DIRECTORY(a_queue_that_root_opens_after_a_failed_sync_is_its_owners),
         IN_DIRECTORY(what_root_puts_and_consumes_is_in_files_of_the_owners),
         IN_DIRECTORY(a_queue_that_root_makes_in_somebodys_directory_is_roots),
+        IN_DIRECTORY(root_may_be_killed_while_he_makes_files_and_locks_nobody_out),
         IN_DIRECTORY(what_a_member_of_the_group_puts_is_open_to_the_group_whichever_is_his_own),
         IN_DIRECTORY(what_a_member_of_the_group_repairs_stays_open_to_the_group),
     };

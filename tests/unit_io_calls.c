@@ -1,32 +1,7 @@
 /* Under the real I/O table, calls of the C library fail that a real machine seldom fails. An interrupted call is
  * made again, every other failure comes back as itself, nothing is left open or mapped, and what old kernels
  * and odd file systems answer is understood. */
-#include "io.h"
-#include "support/libc_fault.h"
-#include "support/scratch.h"
-
-static const struct lqi_io *const io = &lqi_io_posix;
-
-/* An open directory with a file "f" of two pages, and what each call of the table is tried with. */
-struct place {
-    int dir, fd, files;
-};
-
-static struct place open_place(void **state)
-{
-    struct place place = {-1, -1, open_files()};
-    assert_int_equal(io->dir_open(io, -1, *state, &place.dir), 0);
-    assert_int_equal(io->open(io, place.dir, "f", LQI_OPEN_NEW, 0600, &place.fd), 0);
-    assert_int_equal(io->allocate(io, place.fd, 8192), 0);
-    return place;
-}
-
-static void close_place(struct place *place)
-{
-    io->close(io, place->fd);
-    io->close(io, place->dir);
-    assert_int_equal(open_files(), place->files);
-}
+#include "support/place.h"
 
 static int name_one(void *context, const char *name)
 {
@@ -216,6 +191,7 @@ static const struct row {
 } rows[] = {
     {"dir_open", try_dir_open, OPENAT, 0, true},
     {"dir_make", try_dir_make, MKDIRAT, 0, true},
+    {"dir_make", try_dir_make, FSTAT, 0, false},
     {"dir_list", try_dir_list, OPENAT, 0, true},
     {"dir_list", try_dir_list, FDOPENDIR, 0, false},
     {"dir_list", try_dir_list, READDIR, 0, true},
@@ -316,50 +292,9 @@ static void a_file_that_lost_its_name_while_it_was_opened_is_looked_for_again(vo
     io->close(io, fd);
     plan.no_links = 1000; /* but not for ever */
     assert_int_equal(io->open(io, place.dir, "f", LQI_OPEN_READ, 0, &fd), ENOENT);
-    plan.no_links = 1; /* and who made it knows that it is gone */
+    plan.no_links = 2; /* (the directory's do not count) and who made it knows that it is gone */
     assert_int_equal(io->open(io, place.dir, "new", LQI_OPEN_NEW, 0600, &fd), ENOENT);
     memset(&plan, 0, sizeof plan);
-    close_place(&place);
-}
-
-static void whether_copies_can_be_declined_does_not_matter(void **state)
-{
-    struct place place = open_place(state);
-    for (unsigned after = 0; after < 2; after++) {
-        int fd = -1;
-        fail_calls(IOCTL, after, 1, ENOTTY);
-        assert_int_equal(io->open(io, place.dir, after ? "b" : "a", LQI_OPEN_NEW | LQI_OPEN_IN_PLACE, 0600, &fd), 0);
-        memset(&plan, 0, sizeof plan);
-        io->close(io, fd);
-    }
-    close_place(&place);
-}
-
-/* A directory that was made is there, whether its mode can be seen to or not. */
-static void a_directory_is_made_though_nothing_can_be_done_about_its_mode(void **state)
-{
-    struct place place = open_place(state);
-    struct stat stat;
-    mode_t mask = umask(077);
-    int files = open_files();
-    for (int how = 0; how < 4; how++) {
-        if (how == 0) fail_calls(OPENAT, 0, 1, EMFILE);
-        if (how == 1) fail_calls(FSTAT, 0, 1, EIO);
-        if (how == 2) fail_calls(FSTAT, 1, 1, EIO);
-        if (how == 3) plan.other_owner = true; /* somebody else's has been put in its place meanwhile */
-        assert_int_equal(io->dir_make(io, place.dir, "made", 0750), 0);
-        if (how < 3) all_failed();
-        memset(&plan, 0, sizeof plan);
-        assert_int_equal(open_files(), files);
-        assert_int_equal(fstatat(place.dir, "made", &stat, 0), 0);
-        assert_int_equal(stat.st_mode & 0777, 0700);
-        assert_int_equal(unlinkat(place.dir, "made", AT_REMOVEDIR), 0);
-    }
-    assert_int_equal(io->dir_make(io, place.dir, "made", 0750), 0);
-    assert_int_equal(fstatat(place.dir, "made", &stat, 0), 0);
-    assert_int_equal(stat.st_mode & 0777, 0750);
-    assert_int_equal(unlinkat(place.dir, "made", AT_REMOVEDIR), 0);
-    umask(mask);
     close_place(&place);
 }
 
@@ -427,170 +362,6 @@ static void where_nothing_can_be_reserved_growing_may_fail_too(void **state)
     and_then_fail(FTRUNCATE, ENOSPC);
     assert_int_equal(io->allocate(io, place.fd, 16384), ENOSPC);
     all_failed();
-    close_place(&place);
-}
-
-static bool exists(const struct place *place, const char *name)
-{
-    struct stat stat;
-    return fstatat(place->dir, name, &stat, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-static int make_file(const struct place *place, int *fd)
-{
-    *fd = -1;
-    return io->open(io, place->dir, "made", LQI_OPEN_NEW, 0600, fd);
-}
-
-/* The directory is somebody else's, to whom root gives what he makes in it. */
-static struct place open_place_of_another(void **state)
-{
-    struct place place = open_place(state);
-    if (geteuid() != 0) skip();
-    assert_int_equal(fchown(place.dir, 65534, 65533), 0);
-    return place;
-}
-
-static void what_cannot_be_given_away_is_kept(void **state)
-{
-    static const int answers[] = {EPERM, EACCES, EINVAL, EOPNOTSUPP, ENOSYS};
-    struct place place = open_place_of_another(state);
-    int fd;
-
-    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
-        fail_calls(FCHOWN, 0, 3, answers[i]);
-        assert_int_equal(make_file(&place, &fd), 0);
-        assert_int_equal(io->dir_make(io, place.dir, "directory", 0700), 0);
-        assert_int_equal(io->own(io, place.fd, place.dir), 0);
-        all_failed();
-        io->close(io, fd);
-        assert_int_equal(unlinkat(place.dir, "made", 0), 0);
-        assert_int_equal(unlinkat(place.dir, "directory", AT_REMOVEDIR), 0);
-    }
-    close_place(&place);
-}
-
-static void giving_away_that_is_interrupted_or_fails(void **state)
-{
-    struct place place = open_place_of_another(state);
-    struct stat there;
-    int fd;
-
-    fail_calls(FCHOWN, 0, 2, EINTR);
-    assert_int_equal(make_file(&place, &fd), 0);
-    all_failed();
-    assert_int_equal(fstat(fd, &there), 0);
-    assert_true(there.st_uid == 65534 && there.st_gid == 65533);
-    io->close(io, fd);
-    assert_int_equal(unlinkat(place.dir, "made", 0), 0);
-
-    /* His quota is used up: the file is not made, then. */
-    fail_calls(FCHOWN, 0, 3, EDQUOT);
-    assert_int_equal(make_file(&place, &fd), EDQUOT);
-    assert_int_equal(io->dir_make(io, place.dir, "directory", 0700), EDQUOT);
-    assert_int_equal(io->own(io, place.fd, place.dir), EDQUOT);
-    all_failed();
-    assert_true(fstatat(place.dir, "made", &there, 0) != 0);
-    assert_int_equal(fd, -1);
-
-    for (unsigned after = 2; after < 4; after++) { /* that of the directory, and that of the file */
-        fail_calls(FSTAT, after, 1, EIO);
-        assert_int_equal(make_file(&place, &fd), EIO);
-        all_failed();
-        assert_true(fstatat(place.dir, "made", &there, 0) != 0);
-    }
-    for (unsigned after = 0; after < 2; after++) {
-        fail_calls(FSTAT, after, 1, EIO);
-        assert_int_equal(io->own(io, place.fd, place.dir), EIO);
-        all_failed();
-    }
-    close_place(&place);
-}
-
-/* A directory that is not empty cannot be the one that was just made: somebody has put his own in its place. */
-static void a_directory_that_is_not_new_is_not_given_away(void **state)
-{
-    struct place place = open_place_of_another(state);
-    struct stat there;
-    assert_int_equal(mkdirat(place.dir, "directory", 0700), 0);
-    assert_int_equal(mkdirat(place.dir, "directory/inner", 0700), 0);
-    fail_calls(MKDIRAT, 0, 1, 0); /* as if it were made now */
-    assert_int_equal(io->dir_make(io, place.dir, "directory", 0700), 0);
-    all_failed();
-    assert_int_equal(fstatat(place.dir, "directory", &there, 0), 0);
-    assert_int_equal(there.st_uid, 0);
-    assert_int_equal(unlinkat(place.dir, "directory/inner", AT_REMOVEDIR), 0);
-    fail_calls(MKDIRAT, 0, 1, 0);
-    assert_int_equal(io->dir_make(io, place.dir, "directory", 0700), 0);
-    all_failed();
-    assert_int_equal(fstatat(place.dir, "directory", &there, 0), 0);
-    assert_int_equal(there.st_uid, 65534);
-    close_place(&place);
-}
-
-/* renameat2() is not there: the file gets its new name before it loses the old one. */
-static void without_the_system_call_a_rename_takes_two_steps_and_replaces_nothing(void **state)
-{
-    struct place place = open_place(state);
-    static const int answers[] = {ENOSYS, EINVAL};
-
-    for (size_t i = 0; i < 2; i++) {
-        fail_calls(SYSCALL, 0, 1, answers[i]);
-        assert_int_equal(io->rename(io, place.dir, "f", "g", false), 0);
-        all_failed();
-        assert_true(exists(&place, "g") && !exists(&place, "f"));
-        assert_int_equal(renameat(place.dir, "g", place.dir, "f"), 0);
-    }
-    fail_calls(SYSCALL, 0, 1, ENOSYS);
-    and_then_fail(LINKAT, EINTR);
-    assert_int_equal(io->rename(io, place.dir, "f", "g", false), 0);
-    all_failed();
-    assert_int_equal(renameat(place.dir, "g", place.dir, "f"), 0);
-
-    int other = -1;
-    assert_int_equal(io->open(io, place.dir, "other", LQI_OPEN_NEW, 0600, &other), 0);
-    fail_calls(SYSCALL, 0, 1, ENOSYS);
-    assert_int_equal(io->rename(io, place.dir, "f", "other", false), EEXIST);
-    assert_int_equal(io->rename(io, place.dir, "missing", "new", false), ENOENT);
-    all_failed();
-    assert_true(exists(&place, "f"));
-    io->close(io, other);
-    close_place(&place);
-}
-
-static void a_rename_in_two_steps_may_fail_in_each_and_be_finished_later(void **state)
-{
-    struct place place = open_place(state);
-
-    /* Died between the two steps: both names are there. */
-    assert_int_equal(linkat(place.dir, "f", place.dir, "g", 0), 0);
-    fail_calls(SYSCALL, 0, 1, ENOSYS);
-    assert_int_equal(io->rename(io, place.dir, "f", "g", false), 0);
-    all_failed();
-    assert_true(exists(&place, "g") && !exists(&place, "f"));
-    assert_int_equal(renameat(place.dir, "g", place.dir, "f"), 0);
-
-    /* The second step fails, and is taken the next time. */
-    fail_calls(SYSCALL, 0, 1, ENOSYS);
-    and_then_fail(UNLINKAT, EIO);
-    assert_int_equal(io->rename(io, place.dir, "f", "g", false), EIO);
-    all_failed();
-    assert_true(exists(&place, "g") && exists(&place, "f"));
-    for (unsigned look = 0; look < 2; look++) { /* whether they are one file cannot be seen */
-        fail_calls(SYSCALL, 0, 1, ENOSYS);
-        and_then_fail(FSTATAT, EIO);
-        plan.then_after = look;
-        assert_int_equal(io->rename(io, place.dir, "f", "g", false), EIO);
-        all_failed();
-    }
-    fail_calls(SYSCALL, 0, 1, ENOSYS);
-    plan.other_device = 2; /* one of them lies under another mount */
-    assert_int_equal(io->rename(io, place.dir, "f", "g", false), EEXIST);
-    all_failed();
-    fail_calls(SYSCALL, 0, 1, ENOSYS);
-    assert_int_equal(io->rename(io, place.dir, "f", "g", false), 0);
-    all_failed();
-    assert_true(exists(&place, "g") && !exists(&place, "f"));
     close_place(&place);
 }
 
@@ -728,19 +499,12 @@ int main(void)
         IN_SCRATCH(a_directory_that_cannot_be_synced_has_nothing_to_sync),
         IN_SCRATCH(network_file_systems_are_known_by_their_numbers),
         IN_SCRATCH(a_file_that_lost_its_name_while_it_was_opened_is_looked_for_again),
-        IN_SCRATCH(whether_copies_can_be_declined_does_not_matter),
         IN_SCRATCH(what_is_written_and_read_in_parts_is_whole),
-        IN_SCRATCH(a_directory_is_made_though_nothing_can_be_done_about_its_mode),
         IN_SCRATCH(where_names_cannot_be_swapped_it_is_said),
         IN_SCRATCH(a_write_that_gets_nowhere_is_an_error),
         IN_SCRATCH(where_nothing_can_be_reserved_a_file_grows_and_never_shrinks),
         IN_SCRATCH(growing_that_fails_is_told),
         IN_SCRATCH(where_nothing_can_be_reserved_growing_may_fail_too),
-        IN_SCRATCH(what_cannot_be_given_away_is_kept),
-        IN_SCRATCH(giving_away_that_is_interrupted_or_fails),
-        IN_SCRATCH(a_directory_that_is_not_new_is_not_given_away),
-        IN_SCRATCH(without_the_system_call_a_rename_takes_two_steps_and_replaces_nothing),
-        IN_SCRATCH(a_rename_in_two_steps_may_fail_in_each_and_be_finished_later),
         IN_SCRATCH(locks_that_a_file_system_or_kernel_has_not_are_told_apart_from_taken_ones),
         IN_SCRATCH(a_kernel_before_5_14_maps_without_populating),
         IN_SCRATCH(a_page_that_cannot_be_had_is_a_full_disk_unless_reading_says_otherwise),

@@ -49,6 +49,8 @@ static struct {
     uint32_t file_system;  /* what fstatfs() says, if not 0 */
     unsigned no_links;     /* so many times fstat() says that the file has no name */
     bool other_owner;      /* so says fstat() of every file */
+    unsigned not_there;    /* so many times fstatat() says that there is nothing */
+    void (*at_rename)(int dir, const char *from, const char *to); /* called before each renameat2() */
     unsigned other_device; /* fstatat() says so of the file, when this falls to 1 */
     const char *text;      /* what pread() gives, if not NULL */
     size_t part;           /* so many bytes are the most that pread() and pwrite() do at once, if not 0 */
@@ -181,6 +183,11 @@ int fstatat(int dir, const char *restrict name, struct stat *restrict out, int f
 {
     REAL(fstatat);
     if (fails(FSTATAT)) return FAILED;
+    if (plan.not_there > 0) {
+        plan.not_there--;
+        errno = ENOENT;
+        return -1;
+    }
     int result = real(dir, name, out, flags);
     if (plan.other_device > 0 && --plan.other_device == 0) out->st_dev++;
     return result;
@@ -251,6 +258,7 @@ long syscall(long number, ...)
     for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
     va_end(list);
     if (number && number == atomic_load(&slow_number)) usleep(atomic_load(&slow_ms) * 1000);
+    if (number == SYS_renameat2 && plan.at_rename) plan.at_rename((int)a[0], (const char *)a[1], (const char *)a[3]);
     return fails(SYSCALL) ? FAILED : real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
