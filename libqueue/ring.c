@@ -46,7 +46,6 @@ void lqi_ring_publish(const struct lqi_ring *ring, uint64_t end)
 void lqi_ring_skip_to(const struct lqi_ring *ring, uint64_t end)
 {
     atomic_store_explicit(&ring->state->ring_from, end, memory_order_release);
-    atomic_store_explicit(&ring->state->reserved, end, memory_order_release);
 }
 
 uint64_t lqi_ring_oldest(const struct lqi_ring *ring)

@@ -9,7 +9,7 @@
  *   room           missing_for() and lqi_write_out(): no byte of the ring is overwritten before it is in a file
  *   reserve, fill  lqi_ring_reserve(), fill_ring(): two stores, so that there is a torn record to be seen
  *   commit         commit(): fills the tail that does not count, then `turn` makes it the one that does
- *   publish        publish(): ring_from and reserved (lqi_ring_skip_to), written, appended; each store is a step
+ *   publish        publish(): ring_from (lqi_ring_skip_to), written, appended; each store is a step
  *   large          append_large(): write_up_to(), the record into the file, commit with `direct`
  *   write_out      lqi_write_up_to() under the write lock: bytes to the file, then `written`
  *   reader         lqi_ring_copy(): oldest, copy, oldest again; what the ring has lost is read from the file
@@ -76,15 +76,13 @@ inline publish() {
     if
     :: tail_direct[COMMITTED] > ring_from ->
         STEP(ring_from = tail_direct[COMMITTED]);
-        STEP(reserved = tail_direct[COMMITTED]);
         STEP(if :: tail_direct[COMMITTED] > written -> written = tail_direct[COMMITTED] :: else fi)
     :: else
     fi;
 #else
     if
     :: tail_direct[COMMITTED] > ring_from ->
-        STEP(ring_from = tail_direct[COMMITTED]);
-        STEP(reserved = tail_direct[COMMITTED])
+        STEP(ring_from = tail_direct[COMMITTED])
     :: else
     fi;
     if :: tail_direct[COMMITTED] > written -> STEP(written = tail_direct[COMMITTED]) :: else fi;
