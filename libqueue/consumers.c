@@ -45,7 +45,7 @@ static uint32_t word_of(void *context, uint64_t id)
 {
     const struct words *words = context;
     const struct lqi_slot *slot = lqi_slot_of(words->consumer, words->region, id);
-    return (slot->state == LQI_SLOT_SETTLED ? LQI_WORD_SETTLED : 0) | slot->attempts;
+    return (lqi_slot_is_settled(words->consumer, slot, id) ? LQI_WORD_SETTLED : 0) | slot->attempts;
 }
 
 static int save_as(struct lqi_consumer_slot *consumer, struct lqi_region *region, struct lqi_position *position,
@@ -150,11 +150,11 @@ int lqi_consumers_sync(const struct lqi_consumers *consumers)
 
 /* ---- rescuing ----------------------------------------------------------- */
 
-/* Numbers of a dead population are believed only as far as they fit each other and the log. */
+/* Numbers of a dead population are believed only as far as they fit each other, the file and the log. */
 static bool makes_sense(const struct lqi_consumer_slot *consumer, const struct lqi_position *position, uint64_t next_id)
 {
     uint64_t floor = lqi_floor(consumer), delivered = lqi_max64(lqi_delivered(consumer), floor); /* see lqi_skip_to() */
-    return consumer->window == position->window && delivered < next_id &&
+    return consumer->window == position->window && consumer->incarnation == position->newest.incarnation && delivered < next_id &&
            delivered - floor <= consumer->window && floor >= position->newest.floor;
 }
 
@@ -186,13 +186,13 @@ static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], 
     if (lqi_name_check(consumer->name)) return LQ_OK;
     int err = lqi_position_open(&position, io, dir, consumer->name, uuid, true);
     if (err) return err == LQ_ENOTFOUND || err == LQ_ECORRUPT || err == LQ_EVERSION ? LQ_OK : err; /* told when it is opened */
+    lqi_set_floor(consumer, lqi_min64(lqi_floor(consumer), ~consumer->not_floor));
     if (makes_sense(consumer, &position, next_id)) err = lqi_region_map(old, consumer, &region);
     if (err == LQ_ECORRUPT) err = LQ_OK; /* what makes no sense is not believed; where the machine fails, acks must not be forgotten */
     if (!err && region) {
         lqi_consumer_mend(consumer, region); /* the window counts as changed, all of it */
         /* Who died in the middle of a save may have left blocks for the next one. */
         consumer->sequence = position.newest.sequence + 1;
-        consumer->incarnation = position.newest.incarnation;
         err = settle_sides(&position, old, consumer, region);
         if (!err) err = save_as(consumer, region, &position, position.newest.durable, position.newest.durable_id, io->wall_us(io));
         if (!err) err = lqi_shared_sync(old, &position.file);
@@ -276,7 +276,7 @@ static int stand(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer,
     struct lqi_standing standing;
     int err = lqi_consumers_standing(position, first_id, last_id, &standing);
     if (err) return err;
-    atomic_store(&consumer->floor, standing.floor);
+    lqi_set_floor(consumer, standing.floor);
     atomic_store(&consumer->delivered, standing.delivered);
     atomic_store(&consumer->returned, standing.returned);
     atomic_store(&consumer->dropped, standing.dropped);
@@ -344,7 +344,7 @@ static void put_word(void *context, uint64_t id, uint32_t word)
     struct lqi_slot *slot = lqi_slot_of(words->consumer, words->region, id);
 
     if (id <= lqi_floor(words->consumer)) return; /* retention has overtaken it */
-    slot->state = word & LQI_WORD_SETTLED ? LQI_SLOT_SETTLED : LQI_SLOT_READY;
+    if (word & LQI_WORD_SETTLED) lqi_slot_settle(words->consumer, slot, id);
     slot->attempts = lqi_min64(word & LQI_WORD_ATTEMPTS, LQI_ATTEMPTS_MAX);
 }
 
@@ -384,7 +384,7 @@ static int fill_region(const struct lqi_consumers *consumers, struct lqi_consume
     err = lqi_position_save_blocks(position, &entry, 1, UINT64_MAX, &sides, word_of, &words);
     if (!err) err = sync_or_poison(log, consumer, position);
     if (err) return err;
-    consumer->incarnation = incarnation; /* not before: if we fail or die, lq_sync() saves what there is, and without its words */
+    lqi_consumer_reincarnate(consumer, region, incarnation); /* not before: if we fail or die, lq_sync() saves what there is, and without its words */
     consumer->dirty_low = UINT64_MAX;
     consumer->dirty_high = 0;
     err = lqi_consumer_save(consumers, consumer, region, position);

@@ -22,12 +22,38 @@ static void touch(struct lqi_consumer_slot *consumer, uint64_t id)
     add(&consumer->unsaved, 1);
 }
 
+static uint64_t seal_of(const struct lqi_consumer_slot *consumer, uint64_t id)
+{
+    return consumer->incarnation ^ ~id;
+}
+
+/* Death between the two stores: the ack had not been answered, and the message comes again. */
+void lqi_slot_settle(const struct lqi_consumer_slot *consumer, struct lqi_slot *slot, uint64_t id)
+{
+    slot->state = LQI_SLOT_SETTLED;
+    slot->position = seal_of(consumer, id);
+}
+
+bool lqi_slot_is_settled(const struct lqi_consumer_slot *consumer, const struct lqi_slot *slot, uint64_t id)
+{
+    return slot->state == LQI_SLOT_SETTLED && slot->position == seal_of(consumer, id);
+}
+
+void lqi_consumer_reincarnate(struct lqi_consumer_slot *consumer, struct lqi_region *region, uint64_t incarnation)
+{
+    for (uint64_t id = lqi_floor(consumer) + 1; id <= lqi_delivered(consumer); id++) {
+        struct lqi_slot *slot = lqi_slot_of(consumer, region, id);
+        if (lqi_slot_is_settled(consumer, slot, id)) slot->position ^= consumer->incarnation ^ incarnation;
+    }
+    consumer->incarnation = incarnation;
+}
+
 static void advance_floor(struct lqi_consumer_slot *consumer, struct lqi_region *region)
 {
     uint64_t floor = lqi_floor(consumer), delivered = lqi_delivered(consumer);
 
-    while (floor < delivered && lqi_slot_of(consumer, region, floor + 1)->state == LQI_SLOT_SETTLED) floor++;
-    set(&consumer->floor, floor);
+    while (floor < delivered && lqi_slot_is_settled(consumer, lqi_slot_of(consumer, region, floor + 1), floor + 1)) floor++;
+    lqi_set_floor(consumer, floor);
 }
 
 /* ---- the lock ----------------------------------------------------------- */
@@ -39,11 +65,11 @@ void lqi_consumer_mend(struct lqi_consumer_slot *consumer, struct lqi_region *re
     if (lqi_delivered(consumer) < lqi_floor(consumer)) set(&consumer->delivered, lqi_floor(consumer));
     advance_floor(consumer, region);
     for (uint64_t id = lqi_floor(consumer) + 1; id <= lqi_delivered(consumer); id++) {
-        switch (lqi_slot_of(consumer, region, id)->state) {
-        case LQI_SLOT_LEASED: unacked++; break;
-        case LQI_SLOT_READY: returned++; break;
-        default: break;
-        }
+        struct lqi_slot *slot = lqi_slot_of(consumer, region, id);
+        if (lqi_slot_is_settled(consumer, slot, id)) continue;
+        if (slot->state != LQI_SLOT_LEASED) slot->state = LQI_SLOT_READY;
+        unacked += slot->state == LQI_SLOT_LEASED;
+        returned += slot->state == LQI_SLOT_READY;
     }
     set(&consumer->unacked, unacked);
     set(&consumer->returned, returned);
@@ -246,12 +272,14 @@ bool lqi_skip_to(struct lqi_member *member, uint64_t last, bool dropped)
     if (dropped) add(&consumer->dropped, (int64_t)(last - id));
     add(&consumer->unsaved, 1);
     if (floor == id) { /* nothing is out: no slots are needed, and none may come to count if we die in between */
-        set(&consumer->floor, last);
+        lqi_set_floor(consumer, last);
         set(&consumer->delivered, last);
         return true;
     }
     while (id < last && id - floor < consumer->window) {
-        *lqi_slot_of(consumer, member->region, ++id) = (struct lqi_slot){.state = LQI_SLOT_SETTLED};
+        struct lqi_slot *slot = lqi_slot_of(consumer, member->region, ++id);
+        *slot = (struct lqi_slot){0};
+        lqi_slot_settle(consumer, slot, id);
         set(&consumer->delivered, id);
         touch(consumer, id);
     }
@@ -280,7 +308,7 @@ int lqi_settle(struct lqi_member *member, uint64_t id, uint32_t token, enum lqi_
 
     if (how == LQI_ACK || how == LQI_DROP) {
         if (how == LQI_DROP) add(&consumer->dropped, 1);
-        slot->state = LQI_SLOT_SETTLED;
+        lqi_slot_settle(consumer, slot, id);
         add(&consumer->unacked, -1);
         touch(consumer, id);
         if (id == lqi_floor(consumer) + 1) {

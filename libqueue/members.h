@@ -67,6 +67,14 @@ void lqi_reap(struct lqi_member *member);
 bool lqi_handle_alive(struct lqi_shared_map *map, const struct lqi_file *meta_file, uint32_t own_handle, uint32_t handle,
                       uint64_t generation);
 
+/* That a message is settled is said twice, by the state and by a seal in place of the position that nobody needs any more. So no
+ * stray byte in the memory of the dead takes a message away, nor does the slot of another id or of another consumer. */
+void lqi_slot_settle(const struct lqi_consumer_slot *consumer, struct lqi_slot *slot, uint64_t id);
+bool lqi_slot_is_settled(const struct lqi_consumer_slot *consumer, const struct lqi_slot *slot, uint64_t id);
+
+/* Changes the incarnation, and with it the seals. */
+void lqi_consumer_reincarnate(struct lqi_consumer_slot *consumer, struct lqi_region *region, uint64_t incarnation);
+
 /* Moves the floor over settled messages; counts what is out; after load or death. */
 void lqi_consumer_mend(struct lqi_consumer_slot *consumer, struct lqi_region *region);
 
@@ -78,6 +86,12 @@ static inline struct lqi_slot *lqi_slot_of(const struct lqi_consumer_slot *consu
 static inline uint64_t lqi_floor(const struct lqi_consumer_slot *consumer)
 {
     return atomic_load_explicit(&consumer->floor, memory_order_relaxed);
+}
+
+static inline void lqi_set_floor(struct lqi_consumer_slot *consumer, uint64_t floor)
+{
+    atomic_store_explicit(&consumer->floor, floor, memory_order_release);
+    consumer->not_floor = ~floor;
 }
 
 static inline uint64_t lqi_delivered(const struct lqi_consumer_slot *consumer)

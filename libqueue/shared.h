@@ -27,7 +27,7 @@
 #include "wait.h"
 
 #define LQI_SHARED_NAME "shared"
-#define LQI_SHARED_VERSION 3
+#define LQI_SHARED_VERSION 4
 #define LQI_BYTE_OPEN ((uint64_t)1 << 30)
 #define LQI_BYTE_HANDLE (LQI_BYTE_OPEN + 1)
 #define LQI_HANDLES_MAX 256
@@ -120,7 +120,7 @@ enum lqi_slot_state { LQI_SLOT_READY = 0, LQI_SLOT_LEASED = 1, LQI_SLOT_SETTLED 
 #define LQI_ATTEMPTS_MAX 0x3fffu
 
 struct lqi_slot {
-    uint64_t position; /* of its record; LQI_POSITION_UNKNOWN after a restart */
+    uint64_t position; /* of its record; LQI_POSITION_UNKNOWN after a restart; settled: the seal, see lqi_slot_is_settled() */
     uint32_t lease;    /* token of the last hand-out */
     uint16_t member;
     uint16_t state : 2, attempts : 14;
@@ -148,6 +148,7 @@ struct lqi_consumer_slot {
     uint32_t window;
     char name[LQ_NAME_MAX + 4];
     _Atomic uint64_t floor, delivered;
+    uint64_t not_floor;           /* ~floor, stored behind it: of the dead the lower of the two counts, and the slots tell the rest */
     _Atomic uint64_t next_position; /* of the record that holds delivered + 1, or one before it */
     _Atomic uint64_t unacked, returned, dropped; /* counts; returned: waiting to come again */
     uint64_t returned_hint;       /* no message below it waits to come again */

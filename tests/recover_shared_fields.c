@@ -22,7 +22,7 @@
 #include "support/child.h"
 #include "support/damage.h"
 
-enum { KIB = 1024, MESSAGES = 40, SIZE = 200, ACKED = 7 };
+enum { KIB = 1024, MESSAGES = 40, SIZE = 200, ACKED = 7, OUT = 3 };
 
 static char queue_path[4096], shared_path[4200];
 static const lq_options options = {.size = sizeof options, .segment_size = 64 * KIB, .ring_size = 64 * KIB};
@@ -33,15 +33,18 @@ static const lq_consumer_options window = {.size = sizeof window, .window = 64};
 static int fill_and_die(void *context)
 {
     lq_queue *queue;
-    lq_consumer *consumer;
+    lq_consumer *consumer, *other;
     lq_message message;
     (void)context;
     OK(lq_open(queue_path, &options, &queue));
     OK(lq_consumer_open(queue, "c", &window, &consumer));
+    OK(lq_consumer_open(queue, "other", &window, &other));
     api_put_range(queue, 1, MESSAGES, SIZE);
     api_take_range(consumer, 1, ACKED, SIZE);
+    OK(lq_get(other, &message, 0)); /* keeps its floor down */
+    api_take_range(other, 2, ACKED + OUT, SIZE);
     OK(lq_sync(queue));
-    for (int i = 0; i < 3; i++) OK(lq_get(consumer, &message, 0));
+    for (int i = 0; i < OUT; i++) OK(lq_get(consumer, &message, 0));
     return 0;
 }
 
@@ -227,6 +230,74 @@ static void each_number_of_a_consumer_at_its_limits_loses_no_message(void **stat
     with_each_limit(first, first + sizeof(struct lqi_consumer_slot));
 }
 
+/* As the dead have left it. */
+static const struct lqi_shared *memory_of_the_dead(void)
+{
+    for (size_t i = 0; i < kept_count; i++)
+        if (strcmp(kept[i].path, shared_path) == 0) return (const void *)kept[i].file.bytes;
+    return NULL;
+}
+
+static uint64_t offset_in(const struct lqi_shared *memory, const void *field)
+{
+    return (uint64_t)((const uint8_t *)field - (const uint8_t *)memory);
+}
+
+static void a_floor_that_is_not_what_it_was_takes_no_message_away(void **state)
+{
+    const struct lqi_shared *memory = memory_of_the_dead();
+    (void)state;
+    EQUAL(memory->consumers[0].floor, ACKED);
+    for (uint64_t floor = 0; floor <= ACKED + OUT; floor++) {
+        restore();
+        set_word(offset_in(memory, &memory->consumers[0].floor), floor);
+        check("a floor", 0, floor);
+        restore();
+        set_word(offset_in(memory, &memory->consumers[0].not_floor), ~floor);
+        check("the other of a floor", 0, floor);
+    }
+}
+
+static void a_slot_that_says_settled_and_was_not_takes_no_message_away(void **state)
+{
+    const struct lqi_shared *memory = memory_of_the_dead();
+    uint64_t slots = memory->consumers[0].region_offset + offsetof(struct lqi_region, slots);
+    const struct lqi_slot *kept_slots = (const void *)((const uint8_t *)memory + slots);
+    (void)state;
+    for (uint64_t id = ACKED + 1; id <= ACKED + OUT; id++) {
+        struct lqi_slot slot = kept_slots[id];
+        uint64_t words[2];
+        EQUAL(slot.state, LQI_SLOT_LEASED);
+        slot.state = LQI_SLOT_SETTLED;
+        memcpy(words, &slot, sizeof words);
+        restore();
+        set_word(slots + id * sizeof slot + 8, words[1]);
+        check("a settled slot", id, words[1]);
+        restore();
+        for (size_t i = 0; i < 2; i++) { /* of another id that is settled indeed */
+            memcpy(words, &kept_slots[ACKED], sizeof words);
+            set_word(slots + id * sizeof slot + i * 8, words[i]);
+        }
+        check("a slot of another id", id, words[1]);
+    }
+}
+
+static void what_the_dead_knew_of_another_consumer_takes_no_message_away(void **state)
+{
+    const struct lqi_shared *memory = memory_of_the_dead();
+    uint64_t name = 0;
+    (void)state;
+    restore();
+    set_word(offset_in(memory, &memory->consumers[0].region_offset), memory->consumers[1].region_offset);
+    check("the slots of another consumer", 0, 0);
+    restore();
+    memcpy(&name, "c", 1);
+    set_word(offset_in(memory, memory->consumers[1].name), name);
+    set_word(offset_in(memory, &memory->consumers[1].floor), ACKED + OUT);
+    set_word(offset_in(memory, &memory->consumers[1].not_floor), ~(uint64_t)(ACKED + OUT));
+    check("the name of another consumer", 0, 0);
+}
+
 static void cut_at_every_page_it_loses_nothing(void **state)
 {
     uint64_t size = damage_size(shared_path);
@@ -300,7 +371,7 @@ static void working_memory_of_another_boot_is_set_up_anew_whoever_holds_its_lock
 static void working_memory_of_older_and_newer_libraries_is_not_believed(void **state)
 {
     (void)state;
-    for (uint32_t version = 0; version < 4; version++) {
+    for (uint32_t version = 0; version <= LQI_SHARED_VERSION + 1; version++) {
         if (version == LQI_SHARED_VERSION) continue;
         restore();
         /* Their heads would look quite different. */
@@ -319,6 +390,9 @@ int main(void)
         WITH_DEAD(each_number_of_the_identity_at_its_limits_loses_nothing),
         WITH_DEAD(each_number_of_the_log_at_its_limits_loses_nothing),
         WITH_DEAD(each_number_of_a_consumer_at_its_limits_loses_no_message),
+        WITH_DEAD(a_floor_that_is_not_what_it_was_takes_no_message_away),
+        WITH_DEAD(a_slot_that_says_settled_and_was_not_takes_no_message_away),
+        WITH_DEAD(what_the_dead_knew_of_another_consumer_takes_no_message_away),
         WITH_DEAD(cut_at_every_page_it_loses_nothing),
         WITH_DEAD(working_memory_of_another_boot_is_set_up_anew_whoever_holds_its_locks),
         WITH_DEAD(working_memory_of_older_and_newer_libraries_is_not_believed),

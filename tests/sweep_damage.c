@@ -16,7 +16,8 @@
  *
  *     LQ_SWEEP=VARIANT:KIND:FILE:AT:SIZE sweep_damage   one case again, as a failure names it
  *     LQ_SWEEP_SECONDS=3600 sweep_damage                round after round, for so long or until no case is left
- *     LQ_SWEEP_WHOLE=1 sweep_damage                     first of all every bit of the closed queue, of more than 64 KiB
+ *     LQ_SWEEP_WHOLE=1 sweep_damage                     first of all every bit of the closed queue, of more than 64 KiB, and of what
+ *                                                       `shared` says of the consumers of the killed one
  *     LQ_SEED=n                                         another round first, other cases repaired
  *     LQ_SWEEP_JOBS=n                                   processes; as many as there are CPUs
  *     LQ_SWEEP_WRONG=n                                  how many failures are enough: 20
@@ -39,13 +40,14 @@
 #include "support/specimen_damage.h"
 
 enum { LAST = SPECIMEN_LAST, CONSUMERS = SPECIMEN_CONSUMERS, ANY, JOBS_MOST = 64 };
+enum { TRIM_SLOTS_AT = 1024 }; /* in meta */
 enum { ROUNDS = 311, ROUNDS_OF_SHARED = ROUNDS * 61, REPAIRED = 3, REPAIRED_OF_WHOLE = 23 };
 
 static const lq_options look = {.size = sizeof look, .flags = LQ_READ_ONLY};
 static struct specimen variants[2] = {{.name = "closed"}, {.name = "killed", .killed = true}};
 
 struct tally {
-    uint64_t cases[DAMAGE_KINDS], repairs, overlooked, whole;
+    uint64_t cases[DAMAGE_KINDS], repairs, overlooked, whole, memory;
     struct damage now;
 };
 
@@ -78,6 +80,8 @@ static bool overlooked(const struct damaged *damaged)
     if (damage_is_in_shared(damaged)) return true;
     /* A consumer that was deleted leaves as little behind as one whose file was removed. */
     if (strcmp(file->dir, "consumers") == 0 && damage->kind == DAMAGE_REMOVE) return true;
+    /* Nor did a power loss let the older trim slot get to the disk. */
+    if (strcmp(file->name, LQI_META_NAME) == 0) return damage_is_of_unwritten(damaged, TRIM_SLOTS_AT, SIZE_MAX);
     /* Entries and blocks that read as zeroes look as if a power loss had kept them from the disk: an older entry counts, and
      * messages come again. Blocks that were zeroes are needed by no id of the window, and may be in any state for the same reason. */
     if (strcmp(file->dir, "consumers") == 0) return damage_is_of_unwritten(damaged, LQI_POSITION_ENTRIES_AT, LQI_POSITION_BLOCKS_AT);
@@ -523,9 +527,32 @@ static void flip_all(const struct specimen *specimen)
     }
 }
 
+static void flip_stretch(const struct specimen *specimen, size_t file, uint64_t from, uint64_t size)
+{
+    for (uint64_t bit = from * 8; bit < (from + size) * 8; bit++)
+        if (is_mine()) check_case(&(struct damage){specimen, DAMAGE_FLIP, file, bit, 0}, true);
+    sweep.tally->memory += size;
+}
+
+/* Every bit of what the dead knew of the consumers: their numbers, and the slots of the messages above their floors. */
+static void flip_consumers(const struct specimen *specimen)
+{
+    for (size_t f = 0; f < specimen->file_count; f++) {
+        if (strcmp(specimen->files[f].name, LQI_SHARED_NAME) != 0) continue;
+        const struct lqi_shared *head = (const void *)specimen->files[f].bytes;
+        for (size_t i = 0; i < CONSUMERS; i++) {
+            const struct lqi_consumer_slot *consumer = &head->consumers[i];
+            uint64_t slots = consumer->region_offset + offsetof(struct lqi_region, slots) + (consumer->floor + 1) * sizeof(struct lqi_slot);
+            flip_stretch(specimen, f, (uint64_t)((const uint8_t *)consumer - specimen->files[f].bytes), sizeof *consumer);
+            flip_stretch(specimen, f, slots, (consumer->delivered - consumer->floor) * sizeof(struct lqi_slot));
+        }
+    }
+}
+
 static void work(bool whole, uint64_t rounds)
 {
     if (whole) flip_all(&variants[0]);
+    if (whole) flip_consumers(&variants[1]);
     sweep.started_us = api_now_us();
     for (unsigned variant = 0; variant < 2; variant++) hit_wholes(&variants[variant]);
     for (uint64_t round = 0; round < rounds && !is_over(round); round++) {
@@ -591,7 +618,7 @@ static int report(int64_t began_us)
         printf("%" PRIu64 " %s, ", all.cases[kind], damage_kind_names[kind]);
     }
     printf("%" PRIu64 " repaired, %" PRIu64 " meant nothing to verify", all.repairs, all.overlooked);
-    if (all.whole) printf(", every bit of %" PRIu64 " bytes flipped", all.whole / 8);
+    if (all.whole) printf(", every bit of %" PRIu64 " bytes flipped, and of %" PRIu64 " of shared", all.whole / 8, total->tallies[0].memory);
     printf(": %" PRIu64 " cases, %" PRIu64 " wrong, in %.1f s\n", cases, (uint64_t)total->wrong, (double)(api_now_us() - began_us) / 1e6);
     return total->wrong > 0 || cases == 0;
 }

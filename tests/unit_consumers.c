@@ -281,7 +281,7 @@ static void edit_slot(void (*change)(struct lqi_consumer_slot *slot))
 static void nothing(struct lqi_consumer_slot *slot) { (void)slot; }
 static void name_foreign(struct lqi_consumer_slot *slot) { slot->name[0] = '/'; }
 static void window_other(struct lqi_consumer_slot *slot) { slot->window = 128; }
-static void floor_beyond_delivered(struct lqi_consumer_slot *slot) { atomic_store(&slot->floor, MESSAGES + 500); }
+static void floor_beyond_delivered(struct lqi_consumer_slot *slot) { lqi_set_floor(slot, MESSAGES + 500); }
 static void delivered_beyond_the_log(struct lqi_consumer_slot *slot) { atomic_store(&slot->delivered, MESSAGES + 1); }
 static void place_in_the_head(struct lqi_consumer_slot *slot) { slot->region_offset = 4096; }
 static void place_unaligned(struct lqi_consumer_slot *slot) { slot->region_offset += 8; }

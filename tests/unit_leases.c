@@ -276,7 +276,9 @@ static void after_a_death_everything_is_counted_anew(void **state)
     begin(state);
     lock();
     for (int i = 0; i < 6; i++) lease_next(1);
-    slot_of(1)->state = slot_of(2)->state = slot_of(5)->state = LQI_SLOT_SETTLED;
+    lqi_slot_settle(world.slot, slot_of(1), 1);
+    lqi_slot_settle(world.slot, slot_of(2), 2);
+    lqi_slot_settle(world.slot, slot_of(5), 5);
     slot_of(4)->state = LQI_SLOT_READY;
     slot_of(7)->state = LQI_SLOT_READY; /* not delivered */
     atomic_store(&world.slot->unacked, 50);

@@ -78,8 +78,7 @@ static void the_counts_wrong(lq_consumer *consumer, struct lqi_consumer_slot *sl
 static void settled_but_the_floor_behind(lq_consumer *consumer, struct lqi_consumer_slot *slot, struct lqi_region *region)
 {
     (void)consumer;
-    slot_of(slot, region, 1)->state = LQI_SLOT_SETTLED;
-    slot_of(slot, region, 2)->state = LQI_SLOT_SETTLED;
+    for (uint64_t id = 1; id <= 2; id++) lqi_slot_settle(slot, slot_of(slot, region, id), id);
 }
 
 static void given_back_but_not_counted(lq_consumer *consumer, struct lqi_consumer_slot *slot, struct lqi_region *region)
