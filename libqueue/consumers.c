@@ -1,6 +1,7 @@
 /* From offset files to live state and back. */
 #include "consumers_parts.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -494,6 +495,7 @@ static int damaged(const struct lqi_consumers *consumers, const char *name)
 static int make_ready(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
                       struct lqi_consumer_slot *consumer)
 {
+    assert(consumer != NULL);
     if (atomic_load(&consumer->state) == LQI_CONSUMER_DAMAGED) return damaged(consumers, name);
     if (options->window && options->window != consumer->window)
         return lqi_fail(LQ_EMISMATCH, "consumer '%s' was made with window %" PRIu32 ", not %" PRIu32, name,
