@@ -37,7 +37,7 @@ int lqi_position_check(struct lqi_position *position, lqi_position_damage *each,
     uint8_t bytes[LQI_POSITION_BLOCKS_AT];
     struct lqi_position_entry entry;
     uint64_t file_size, right_size = lqi_position_file_size(position->window);
-    uint32_t blocks = 0;
+    uint32_t blocks;
 
     int err = lqi_position_read_head(&position->file, bytes);
     if (err) return err;
@@ -65,7 +65,7 @@ int lqi_position_check(struct lqi_position *position, lqi_position_damage *each,
 static uint32_t window_of_size(uint64_t file_size)
 {
     if (file_size == lqi_position_file_size(LQI_POSITION_WINDOW)) return LQI_POSITION_WINDOW;
-    uint64_t blocks = file_size > LQI_POSITION_BLOCKS_AT ? (file_size - LQI_POSITION_BLOCKS_AT) / ((uint64_t)2 * LQI_POSITION_BLOCK) : 0;
+    uint64_t blocks = (lqi_max64(file_size, LQI_POSITION_BLOCKS_AT) - LQI_POSITION_BLOCKS_AT) / ((uint64_t)2 * LQI_POSITION_BLOCK);
     if (blocks < 2) return LQI_POSITION_WINDOW;
     return (uint32_t)lqi_min64((blocks - 2) * LQI_POSITION_BLOCK_WORDS + LQI_POSITION_BLOCK_WORDS - 1, LQI_POSITION_WINDOW_MAX);
 }
@@ -74,8 +74,8 @@ int lqi_position_salvage(struct lqi_position *position, const struct lqi_io *io,
                          const uint8_t uuid[16])
 {
     uint8_t bytes[LQI_POSITION_BLOCKS_AT] = {0};
-    uint64_t file_size = 0;
-    size_t got = 0;
+    uint64_t file_size;
+    size_t got;
 
     *position = (struct lqi_position){.file = LQI_FILE_NONE, .window = LQI_POSITION_WINDOW, .damaged_copy = -1};
     memcpy(position->uuid, uuid, sizeof position->uuid);

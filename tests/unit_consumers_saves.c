@@ -1,6 +1,7 @@
 /* A consumer's live state on its way to the offset file: what is written and what is not, when it counts as durable, and what
  * all offset files together witness of the log. To the call and to the number: a write too many, or a flag that stays, would hardly show. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -356,6 +357,66 @@ static void an_error_of_one_consumer_is_told_and_keeps_no_other_from_its_sync(vo
     end();
 }
 
+static pthread_barrier_t barrier;
+
+static void *hold_the_lock(void *context)
+{
+    OK(lqi_consumer_lock(&queue->map, slot, NULL));
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
+    lqi_consumer_unlock(slot);
+    return context;
+}
+
+static void who_does_not_get_the_lock_of_a_consumer_syncs_the_others_and_says_so(void **state)
+{
+    pthread_t thread;
+    lq_message message;
+    size_t got;
+    int patience = lqi_lock_patience_ms;
+    begin(state);
+    lq_consumer *second = api_consumer(queue, "second", &(lq_consumer_options){.window = WINDOW});
+    take(10);
+    OK(lq_get_batch(second, &message, 1, &got, 0));
+    calls[0] = 0;
+    pthread_barrier_init(&barrier, NULL, 2);
+    EQUAL(pthread_create(&thread, NULL, hold_the_lock, NULL), 0);
+    pthread_barrier_wait(&barrier);
+    lqi_lock_patience_ms = 1;
+    IS(LQ_EBUSY, lqi_consumers_sync(&queue->consumers));
+    lqi_lock_patience_ms = patience;
+    was_called("b1es");
+    HOLDS(atomic_load(&slot->unsaved) > 0);
+    EQUAL(atomic_load(&second->slot->unsynced), 0);
+    pthread_barrier_wait(&barrier);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&barrier);
+    OK(lq_consumer_close(second));
+    end();
+}
+
+/* Somebody has died deleting it: with its file, or before that, when it is as it was. */
+static void a_consumer_whose_file_is_deleted_has_nothing_to_sync(void **state)
+{
+    char path[4300], aside[4300];
+    begin(state);
+    take(10);
+    atomic_store(&slot->going, 1);
+    int descriptor = next_descriptor();
+    OK(lqi_consumers_sync(&queue->consumers));
+    was_called("b1es");
+    OK(lq_ack(consumer, &taken[0]));
+    snprintf(path, sizeof path, "%s/consumers/c.pos", queue_path);
+    snprintf(aside, sizeof aside, "%s/aside", queue_path);
+    HOLDS(rename(path, aside) == 0);
+    OK(lqi_consumers_sync(&queue->consumers));
+    was_called("");
+    EQUAL(next_descriptor(), descriptor);
+    HOLDS(rename(aside, path) == 0);
+    atomic_store(&slot->going, 0);
+    end();
+}
+
 /* ---- coming to life ------------------------------------------------------------------------- */
 
 /* A queue that is opened anew, of whose consumer 3 and 5 of ten messages are settled. */
@@ -631,6 +692,8 @@ int main(void)
         IN_DIRECTORY(a_failed_sync_poisons_and_stays_in_doubt),
         IN_DIRECTORY(who_has_nothing_to_sync_is_left_alone),
         IN_DIRECTORY(an_error_of_one_consumer_is_told_and_keeps_no_other_from_its_sync),
+        IN_DIRECTORY(who_does_not_get_the_lock_of_a_consumer_syncs_the_others_and_says_so),
+        IN_DIRECTORY(a_consumer_whose_file_is_deleted_has_nothing_to_sync),
         IN_DIRECTORY(who_fails_to_bring_a_consumer_to_life_leaves_its_words_to_who_saves_next),
         IN_DIRECTORY(who_fails_after_another_has_failed_leaves_the_words_too),
         IN_DIRECTORY(what_is_not_synced_is_synced_before_its_past_is_written_over),

@@ -77,6 +77,17 @@ static void each_damaged_place_of_an_open_file_is_told_with_its_byte(void **stat
     write_file(dir, "billing.pos", bytes, FILE_SIZE + 1);
     assert_int_equal(check(dir), 5);
     for (size_t i = 0; i < 5; i++) assert_int_equal(told[i], places[i]);
+
+    bytes[COPY + 100] ^= 1;
+    bytes[100] ^= 1; /* the other copy */
+    bytes[LQI_POSITION_ENTRIES_AT] = 1; /* the first entry */
+    bytes[LQI_POSITION_BLOCKS_AT - 1] = 1; /* and the last */
+    write_file(dir, "billing.pos", bytes, FILE_SIZE);
+    assert_int_equal(check(dir), 6);
+    assert_int_equal(told[0], 0);
+    assert_int_equal(told[2], LQI_POSITION_ENTRIES_AT);
+    assert_int_equal(told[3], places[2]);
+    assert_int_equal(told[4], LQI_POSITION_BLOCKS_AT - LQI_POSITION_ENTRY);
     io->close(io, dir);
 }
 
@@ -106,18 +117,25 @@ static void sweeping_makes_zeroes_of_what_does_not_verify_and_of_nothing_else(vo
 {
     static uint8_t before[FILE_SIZE], after[FILE_SIZE];
     struct lqi_position position;
+    struct io_fault fault;
     int dir = open_dir(state);
 
     create_with_words(dir, 20, 600);
     read_file(dir, before);
-    for (unsigned slot = 3; slot < 40; slot += 9) before[LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY + 20] ^= 4;
+    for (unsigned slot = 0; slot < LQI_POSITION_ENTRIES; slot += 9) before[LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY + 20] ^= 4;
+    before[LQI_POSITION_BLOCKS_AT] = 1; /* right behind the entries; a block that no id needs */
     write_file(dir, "billing.pos", before, FILE_SIZE);
-    assert_int_equal(open_position(&position, dir), LQ_OK);
+    io_fault_init(&fault, io);
+    assert_int_equal(lqi_position_open(&position, &fault.io, dir, "billing", uuid, true), LQ_OK);
     assert_int_equal(lqi_position_sweep(&position), LQ_OK);
-    for (unsigned slot = 3; slot < 40; slot += 9) memset(before + LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY, 0, LQI_POSITION_ENTRY);
+    assert_int_equal(fault.calls[IO_WRITE], 8);
+    assert_int_equal(lqi_position_sweep(&position), LQ_OK); /* once */
+    assert_int_equal(fault.calls[IO_WRITE], 8);
+    for (unsigned slot = 0; slot < LQI_POSITION_ENTRIES; slot += 9) memset(before + LQI_POSITION_ENTRIES_AT + slot * LQI_POSITION_ENTRY, 0, LQI_POSITION_ENTRY);
     read_file(dir, after);
     assert_memory_equal(after, before, FILE_SIZE);
     lqi_position_close(&position);
+    io_fault_release(&fault);
     assert_int_equal(check(dir), 0);
     io->close(io, dir);
 }
@@ -207,6 +225,31 @@ static void without_its_fixed_part_a_file_has_the_window_of_its_size(void **stat
     io->close(io, dir);
 }
 
+static void count_settled(void *context, uint64_t id, uint32_t word)
+{
+    assert_int_equal(word, id % 5);
+    ++*(unsigned *)context;
+}
+
+static void what_is_salvaged_without_its_fixed_part_has_the_words_it_had(void **state)
+{
+    static uint8_t bytes[FILE_SIZE];
+    struct lqi_position position;
+    unsigned words = 0;
+    int dir = open_dir(state);
+
+    create_with_words(dir, 1, 900);
+    read_file(dir, bytes);
+    bytes[0] ^= 1;
+    bytes[COPY] ^= 1;
+    write_file(dir, "billing.pos", bytes, FILE_SIZE);
+    assert_int_equal(salvage(&position, dir), LQ_OK);
+    assert_int_equal(lqi_position_load(&position, count_settled, &words, NULL, NULL), LQ_OK);
+    assert_int_equal(words, 400 - 80); /* of 400, each fifth is none */
+    lqi_position_close(&position);
+    io->close(io, dir);
+}
+
 static void nothing_is_salvaged_from_what_has_no_entry_or_is_no_file(void **state)
 {
     static uint8_t bytes[FILE_SIZE];
@@ -285,6 +328,7 @@ int main(void)
         with_files(what_a_save_has_put_in_the_place_of_a_damaged_entry_is_not_swept_away),
         with_files(a_sweep_that_fails_leaves_the_newest_entry),
         with_files(without_its_fixed_part_a_file_has_the_window_of_its_size),
+        with_files(what_is_salvaged_without_its_fixed_part_has_the_words_it_had),
         with_files(nothing_is_salvaged_from_what_has_no_entry_or_is_no_file),
         with_files(a_file_that_cannot_be_read_is_not_given_up),
         with_files(written_again_a_file_has_the_same_bytes_also_if_that_fails),
