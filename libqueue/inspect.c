@@ -7,8 +7,6 @@
 #include "bytes.h"
 #include "view.h"
 
-#define CONFIRM_TRIES 3
-#define CONFIRM_US 2000
 #define RO_POLL_US 20000 /* a read-only handle may not raise the flag of a bell: it looks now and then */
 
 struct lq_reader {
@@ -97,12 +95,11 @@ static int scan_next(lq_reader *reader)
 {
     struct lqi_scan *scan = &reader->scan;
     uint64_t position = scan->position, id = scan->next_id;
-    _Atomic uint32_t nobody = 0;
 
     for (int tries = 0;; tries++) {
         int err = lqi_scan_next(scan, lqi_log_visible(&reader->view.log));
-        if (err != LQI_HOLE || scan->hole.trimmed || !lqi_view_read_only(&reader->view) || tries == CONFIRM_TRIES) return err;
-        lqi_wait(&nobody, 0, lqi_now_us() + CONFIRM_US);
+        if (err != LQI_HOLE || scan->hole.trimmed || !lqi_view_read_only(&reader->view) || tries == LQI_LOOKS_AGAIN) return err;
+        lqi_view_pause();
         err = lqi_view_refresh(&reader->view);
         lqi_scan_restart(scan, position, id); /* also if that failed: what was met has not been told yet */
         if (err) return err;

@@ -48,7 +48,7 @@ static void find_whole(struct verify *verify, int code, const char *file, const 
 /* ---- meta --------------------------------------------------------------- */
 
 struct noted {
-    struct verify *verify;
+    struct verify *verify; /* NULL: only counted */
     const char *file;
     unsigned count;
 };
@@ -63,22 +63,23 @@ static void find_at(void *context, uint64_t offset, const char *text)
 static int verify_meta(struct verify *verify)
 {
     const lq_queue *queue = verify->view.queue;
-    struct noted noted = {verify, LQI_META_NAME, 0};
+    struct noted noted = {.file = LQI_META_NAME};
 
     if (queue->meta_damage[0]) {
         find_whole(verify, LQ_ECORRUPT, LQI_META_NAME, queue->meta_damage);
         return LQ_OK;
     }
+    /* A trim slot may be half-written while the queue is in use. */
     for (int tries = 0;; tries++) {
         uint8_t bytes[LQI_META_SIZE] = {0};
-        struct noted before = {NULL, NULL, 0};
         uint64_t size;
         size_t got;
         int err = lqi_file_read(&queue->meta_file, 0, bytes, sizeof bytes, &got);
         if (!err) err = lqi_file_size(&queue->meta_file, &size);
         if (err) return err;
-        /* A trim slot may be half-written while the queue is in use: twice damaged is damaged. */
-        if (!lqi_meta_check(bytes, size, find_at, tries ? &noted : &before) || tries) return LQ_OK;
+        noted.verify = tries == LQI_LOOKS_AGAIN ? verify : NULL;
+        if (!lqi_meta_check(bytes, size, find_at, &noted) || noted.verify) return LQ_OK;
+        lqi_view_pause();
     }
 }
 
@@ -304,14 +305,21 @@ static int look_at_position(const lq_queue *queue, const char *name, struct note
 static void verify_consumer(struct verify *verify, const char *name)
 {
     char shown[LQ_NAME_MAX + 20];
-    struct noted before = {NULL, NULL, 0}, noted = {verify, shown, 0};
+    struct noted noted = {.file = shown};
+    int err;
 
     snprintf(shown, sizeof shown, "consumers/%s.pos", name);
     verify->result.consumers++;
-    /* It is written in place while the queue is in use: once damaged may be half-written, twice is damaged. */
-    int err = look_at_position(verify->view.queue, name, &before);
-    if (err || before.count) err = look_at_position(verify->view.queue, name, &noted);
-    if (err && err != LQ_ENOTFOUND) find_whole(verify, err, shown, lq_error_text());
+    /* It is written in place while the queue is in use. */
+    for (int tries = 0;; tries++) {
+        noted.verify = tries == LQI_LOOKS_AGAIN ? verify : NULL;
+        noted.count = 0;
+        err = look_at_position(verify->view.queue, name, &noted);
+        if (err == LQ_ENOTFOUND || (!err && !noted.count)) return;
+        if (noted.verify) break;
+        lqi_view_pause();
+    }
+    if (err) find_whole(verify, err, shown, lq_error_text());
 }
 
 static int list_foreign_position(void *context, const char *name)

@@ -71,3 +71,9 @@ void lqi_view_close(struct lqi_view *view)
 {
     lqi_shared_detach(&view->map);
 }
+
+void lqi_view_pause(void)
+{
+    _Atomic uint32_t nobody = 0;
+    lqi_wait(&nobody, 0, lqi_now_us() + 2000);
+}

@@ -20,6 +20,10 @@ int lqi_view_open(struct lqi_view *view, lq_queue *queue);
 int lqi_view_refresh(struct lqi_view *view);
 void lqi_view_close(struct lqi_view *view);
 
+/* Between two looks at what may be half-written just now: what looks damaged must look so that many times more. */
+#define LQI_LOOKS_AGAIN 3
+void lqi_view_pause(void);
+
 static inline bool lqi_view_read_only(const struct lqi_view *view)
 {
     return (view->queue->flags & LQ_READ_ONLY) != 0;

@@ -273,6 +273,64 @@ static void a_header_that_could_not_be_read_once_is_looked_at_again(void **state
     EQUAL(verify(queue).count, 0);
 }
 
+/* ---- what is being written just now --------------------------------------------------------------- */
+
+static struct {
+    struct lqi_io io;
+    const char *file;
+    int fd; /* of it */
+    unsigned looks;
+    unsigned from, half_done; /* at so many of them, from this one on, it is half-written */
+} saving;
+
+static int open_saved(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    int error = lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+    if (!error && strcmp(name, saving.file) == 0) saving.fd = *fd_out;
+    return error;
+}
+
+/* Looks at the entries of a position (when it is opened, and for damage), or at the slots of meta. */
+static int read_saved(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    int error = lqi_io_posix.read(io, fd, offset, data, size, got_out);
+    bool meta = strcmp(saving.file, "meta") == 0;
+    if (error || fd != saving.fd || offset || size != (meta ? LQI_META_SIZE : LQI_POSITION_BLOCKS_AT)) return error;
+    if (++saving.looks < saving.from || saving.looks - saving.from >= saving.half_done) return 0;
+    memset((uint8_t *)data + (meta ? 1024 : LQI_POSITION_ENTRIES_AT) + 8, 0x55, 16);
+    return 0;
+}
+
+static int verify_while_saving(const char *queue, const char *file, unsigned from, unsigned half_done, struct found *found)
+{
+    memset(&saving, 0, sizeof saving);
+    saving.io = lqi_io_posix;
+    saving.io.open = open_saved;
+    saving.io.read = read_saved;
+    saving.file = file;
+    saving.from = from;
+    saving.half_done = half_done;
+    *found = (struct found){.count = 0};
+    return lqi_verify_io(&saving.io, queue, 0, note, found, NULL);
+}
+
+static void what_is_met_half_written_twice_is_not_called_damaged_and_what_stays_so_is(void **state)
+{
+    static const char *const files[] = {"c.pos", "meta"};
+    const char *queue = make_queue(state);
+    struct found found;
+    for (size_t i = 0; i < 2; i++) {
+        OK(verify_while_saving(queue, files[i], 0, 0, &found));
+        unsigned first = saving.looks - (unsigned)i; /* the last one; behind that at meta, its trim slots are asked once more */
+        int64_t start_us = api_now_us();
+        OK(verify_while_saving(queue, files[i], first, i == 0 ? 3 : 2, &found));
+        HOLDS(saving.looks > first + 1);
+        HOLDS(api_now_us() - start_us >= 4000); /* meanwhile a save comes to its end */
+        IS(LQ_ECORRUPT, verify_while_saving(queue, files[i], first, 1000, &found));
+        EQUAL(found.count, 1);
+    }
+}
+
 /* The queue is in use, and so is its memory: what is wrong in that is in no file yet. */
 static void damage_in_the_working_memory_is_told_in_its_name(void **state)
 {
@@ -467,6 +525,7 @@ int main(void)
         IN_DIRECTORY(a_segment_that_is_missing_has_lost_what_was_in_it),
         IN_DIRECTORY(a_consumer_that_is_deleted_meanwhile_is_no_finding),
         IN_DIRECTORY(a_header_that_could_not_be_read_once_is_looked_at_again),
+        IN_DIRECTORY(what_is_met_half_written_twice_is_not_called_damaged_and_what_stays_so_is),
         IN_DIRECTORY(damage_in_the_working_memory_is_told_in_its_name),
         IN_DIRECTORY(a_segment_of_a_newer_library_is_called_newer),
         IN_DIRECTORY(a_file_with_the_name_of_a_message_in_the_middle_of_a_segment_costs_nothing),
