@@ -171,6 +171,10 @@ static int settle_in(struct lqi_scan *scan, const uint64_t *ids, size_t count, s
 static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count, uint64_t limit)
 {
     size_t place = last_not_above(ids, count, scan->next_id);
+    uint64_t kept = lqi_scan_oldest_id(scan->log);
+    /* What retention has deleted is not lost with the oldest file, if that cannot be opened. */
+    if (place == 0 && scan->next_id < kept)
+        return lqi_scan_missing(scan, lqi_max64(scan->position, lqi_scan_oldest_position(scan->log)), kept);
     if (place == 0) return step_over(scan, ids, count, (size_t)-1, limit, NULL);
 
     size_t index = place - 1;

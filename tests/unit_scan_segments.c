@@ -127,12 +127,52 @@ static void a_time_is_found_as_fast_with_a_lost_segment_on_the_way(void **state)
     HOLDS(opened[1] <= opened[0] + 3);
 }
 
+/* ---- the oldest segment ------------------------------------------------------------ */
+
+static void count_lost(void *context, const lq_finding *finding)
+{
+    uint64_t *lost = context;
+    lost[0] += finding->count;
+    if (finding->count) lost[1] = finding->first_id;
+}
+
+static void what_retention_has_deleted_is_not_lost_with_the_oldest_segment(void **state)
+{
+    make_queue(state);
+    lq_queue *queue = api_open(state, NULL);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    lq_reader *reader;
+    lq_message message;
+    uint64_t lost[2] = {0, 0};
+    api_take_range(consumer, 1, 2 * PER_SEGMENT + 10, BODY);
+    uint64_t oldest = api_stats(queue).first_id;
+    HOLDS(oldest > 1);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    lose_header(state, 0, true);
+
+    IS(LQ_ECORRUPT, lq_verify(api_path(*state, "q"), 0, count_lost, lost, NULL));
+    EQUAL(lost[1], oldest);
+    EQUAL(lost[0], PER_SEGMENT);
+    queue = look(state);
+    OK(lq_reader_open(queue, &reader));
+    IS(LQ_ECORRUPT, lq_reader_next(reader, &message));
+    lq_finding finding = {.size = sizeof finding};
+    OK(lq_reader_damage(reader, &finding));
+    EQUAL(finding.first_id, oldest);
+    EQUAL(finding.count, PER_SEGMENT);
+    OK(lq_reader_next(reader, &message));
+    EQUAL(message.id, oldest + PER_SEGMENT);
+    done(queue, reader);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_time_is_found_before_a_segment_that_does_not_tell_its_own),
         IN_DIRECTORY(a_time_is_found_whichever_segments_cannot_be_read),
         IN_DIRECTORY(a_time_is_found_as_fast_with_a_lost_segment_on_the_way),
+        IN_DIRECTORY(what_retention_has_deleted_is_not_lost_with_the_oldest_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
