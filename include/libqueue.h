@@ -535,8 +535,8 @@ typedef struct lq_verify_result {
 } lq_verify_result;
 
 /* Checks every byte of the queue at `path` and changes none; on a queue in use
- * too. Calls `each` (may be NULL) with each finding. LQ_ECORRUPT when there was any: never
- * LQ_OK on damage. `result_out` may be NULL, and is set with LQ_ECORRUPT too. */
+ * too. Calls `each` (may be NULL) with each finding; what the disk does not give of the log is one. LQ_ECORRUPT
+ * when there was any: never LQ_OK on damage. `result_out` may be NULL, and is set with LQ_ECORRUPT too. */
 typedef void lq_finding_callback(void *context, const lq_finding *finding);
 LQ_API int lq_verify(const char *path, unsigned flags, lq_finding_callback *each, void *context,
                      lq_verify_result *result_out);

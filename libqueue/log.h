@@ -32,9 +32,16 @@ struct lqi_log {
     struct lqi_ring ring;
     uint64_t files_first_id, files_first_position; /* for who only looks: where the files begin */
     uint64_t files_end, files_next_id;             /* without `shared`: where the log ends */
+    bool over_unreadable;          /* what the disk does not give is passed over like damage: for who tells what is there now, and changes nothing */
     struct lqi_span_file writing;  /* guarded by the write lock */
     struct lqi_span_file syncing;  /* guarded by the sync lock */
 };
+
+/* Is a segment that could not be opened so one to pass over? */
+static inline bool lqi_log_passes_over(const struct lqi_log *log, int err)
+{
+    return lqi_is_unreadable(err) || (err == LQ_EIO && log->over_unreadable);
+}
 
 /* One record to append. The payload is the caller's and in one piece. */
 struct lqi_append {

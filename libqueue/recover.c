@@ -203,7 +203,7 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
             lqi_segment_close(&before);
             break;
         }
-        if (!lqi_is_unreadable(err)) return err;
+        if (!lqi_log_passes_over(log, err)) return err;
         err = unreadable_size(log, ids[index], &size);
         if (err) return err;
         if (index + 1 == count) last_size = size;
@@ -238,7 +238,8 @@ static int find_last(const struct lqi_log *log, const uint64_t *ids, size_t coun
 {
     struct lqi_segment segment;
     int err = lqi_segment_open(&segment, log->io, log->log_dir, ids[count - 1], log->uuid, false);
-    if (err == LQ_ECORRUPT) return last_unreadable(log, ids, count, promise, found);
+    found->unreadable = err == LQ_EIO && log->over_unreadable;
+    if (err == LQ_ECORRUPT || found->unreadable) return last_unreadable(log, ids, count, promise, found);
     if (err) return err;
 
     found->any_segment = true;
@@ -266,7 +267,7 @@ static int find_first(const struct lqi_log *log, const struct lqi_trim *trim, co
     found->first_id = ids[0];
     for (size_t i = 0; i < count; i++) {
         int err = lqi_segment_open_any(&segment, log->io, log->log_dir, ids[i], log->uuid);
-        if (lqi_is_unreadable(err)) continue;
+        if (lqi_log_passes_over(log, err)) continue;
         if (err) return err;
         found->first_position = segment.head.position;
         lqi_segment_close(&segment);

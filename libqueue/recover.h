@@ -22,6 +22,7 @@ struct lqi_found {
     struct lqi_segment_head last;      /* of the last segment, if any */
     bool usable;                       /* the last segment can be appended to, behind `end` */
     bool given_up;                     /* damage at its very end: `end` and `next_id` are behind all that may have been there */
+    bool unreadable;                  /* the disk does not give the last segment (just now): its end was made up (log->over_unreadable) */
     uint64_t good_end, good_id;        /* then: behind the last record that verified */
     uint64_t torn_bytes;               /* in its file behind `end`, to be cut */
     bool doubtful;                     /* a sync has failed, and there was no room for other files: poisoned it stays */

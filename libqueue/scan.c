@@ -57,16 +57,16 @@ void lqi_scan_restart(struct lqi_scan *scan, uint64_t position, uint64_t id)
 void lqi_scan_tell(const struct lqi_hole *found)
 {
     if (found->count)
-        lqi_fail(LQ_ECORRUPT, "%s, byte %" PRIu64 ": %s; %" PRIu64 " messages from id %" PRIu64 " are lost", found->file,
+        lqi_fail(found->code, "%s, byte %" PRIu64 ": %s; %" PRIu64 " messages from id %" PRIu64 " are lost", found->file,
                  found->offset, found->text, found->count, found->first_id);
     else
-        lqi_fail(LQ_ECORRUPT, "%s, byte %" PRIu64 ": %s", found->file, found->offset, found->text);
+        lqi_fail(found->code, "%s, byte %" PRIu64 ": %s", found->file, found->offset, found->text);
 }
 
 int lqi_scan_hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *reason)
 {
     struct lqi_hole *found = &scan->hole;
-    *found = (struct lqi_hole){.position = scan->position, .first_id = scan->next_id};
+    *found = (struct lqi_hole){.position = scan->position, .first_id = scan->next_id, .code = LQ_ECORRUPT};
 
     if (scan->segment_open && !scan->from_ring) {
         snprintf(found->file, sizeof found->file, "%s", scan->segment.file.name);
@@ -82,6 +82,13 @@ int lqi_scan_hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *r
     scan->position = to;
     scan->avoid_ring = scan->refreshed = false;
     lqi_scan_tell(found);
+    return LQI_HOLE;
+}
+
+int lqi_scan_unreadable(struct lqi_scan *scan)
+{
+    scan->hole.code = LQ_EIO;
+    lqi_scan_tell(&scan->hole);
     return LQI_HOLE;
 }
 
@@ -165,11 +172,32 @@ static int locate(struct lqi_scan *scan, uint64_t limit, bool *ring_out, uint64_
     return LQ_OK;
 }
 
-static int read_file(struct lqi_scan *scan, uint8_t *to, size_t size)
+#define PAGE 4096 /* what a disk gives or not, as a whole */
+
+/* Page by page up to the one that the disk does not give, if that is enough. */
+static int read_pages(struct lqi_scan *scan, uint64_t offset, uint8_t *to, size_t need, size_t size)
 {
+    size_t done = 0, got = 1;
+    int err = LQ_OK;
+
+    while (done < size && got) {
+        size_t part = lqi_min64(PAGE - (offset + done) % PAGE, size - done);
+        err = lqi_file_read(&scan->segment.file, offset + done, to + done, part, &got);
+        if (err) break;
+        done += got;
+    }
+    if (err) scan->unreadable_end = scan->segment.head.position + (lqi_round_up(offset + done + 1, PAGE) - LQI_SEGMENT_HEADER);
+    scan->buffered += done;
+    return done < need ? err : LQ_OK;
+}
+
+/* `size` bytes behind those at hand, or if they cannot all be had, at least `need`. */
+static int read_file(struct lqi_scan *scan, uint8_t *to, size_t need, size_t size)
+{
+    uint64_t offset = lqi_segment_offset(&scan->segment.head, scan->position) + at_hand(scan);
     size_t got;
-    int err = lqi_file_read(&scan->segment.file, lqi_segment_offset(&scan->segment.head, scan->position) + at_hand(scan),
-                            to, size, &got);
+    int err = lqi_file_read(&scan->segment.file, offset, to, size, &got);
+    if (err == LQ_EIO && scan->log->over_unreadable) return read_pages(scan, offset, to, need, size);
     if (!err) scan->buffered += got;
     return err;
 }
@@ -196,7 +224,7 @@ static int fill(struct lqi_scan *scan, size_t need, uint64_t limit)
             if (lqi_ring_copy(&scan->log->ring, scan->position + keep, here(scan) + keep, want - keep))
                 scan->buffered += want - keep;
         } else {
-            err = read_file(scan, here(scan) + keep, want - keep);
+            err = read_file(scan, here(scan) + keep, need - keep, want - keep);
             if (err) return err;
             if (at_hand(scan) < need) return LQ_EMPTY; /* the file is shorter than it should be */
         }
@@ -260,7 +288,11 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
             end = lqi_min64(limit, scan->segment_end);
         }
         err = fill(scan, LQI_RECORD_HEADER, end);
-        if (err == LQ_EMPTY) break;
+        if (err == LQ_EIO && scan->log->over_unreadable) {
+            scan->position = scan->unreadable_end - 8;
+            err = LQ_OK;
+            continue;
+        }
         if (err) break;
         skip_zeroes(scan, lqi_min64(end, ring_at));
         found = head_here(scan, &record) &&
@@ -349,8 +381,9 @@ static void step(struct lqi_scan *scan)
     scan->refreshed = false;
 }
 
-/* The header at `position` is good: is it the record we want, and is it whole? LQ_EMPTY: go on to the next. */
-static int take(struct lqi_scan *scan)
+/* The header at `position` is good: is it the record we want, and is it whole? LQ_EMPTY: go on to the next. `unreadable`: why
+ * its body cannot be had; else NULL. */
+static int take(struct lqi_scan *scan, const char *unreadable)
 {
     const struct lqi_record *record = &scan->record;
     uint64_t next_id = lqi_record_next_id(record);
@@ -373,6 +406,7 @@ static int take(struct lqi_scan *scan)
         return LQI_HOLE;
     }
 
+    if (unreadable) return lqi_scan_hole(scan, scan->position + lqi_record_span(record->size), next_id, unreadable);
     int err = scan->heads_only ? LQ_OK : open_payload(scan, reason, sizeof reason);
     if (err == LQ_ECORRUPT) {
         lqi_scan_drop_record(scan);
@@ -391,9 +425,19 @@ static int damaged(struct lqi_scan *scan, uint64_t limit, const char *reason)
     return resync(scan, limit, reason);
 }
 
+/* What the disk does not give, of a record whose header is at hand or not. */
+static int unreadable(struct lqi_scan *scan, uint64_t limit, bool head)
+{
+    char reason[sizeof scan->hole.text];
+    snprintf(reason, sizeof reason, "%s", lq_error_text());
+    int result = head ? take(scan, reason) : damaged(scan, limit, reason);
+    return result == LQI_HOLE && !scan->hole.trimmed ? lqi_scan_unreadable(scan) : result;
+}
+
 static int try_next(struct lqi_scan *scan, uint64_t limit)
 {
     int err = fill(scan, LQI_RECORD_HEADER, limit);
+    if (err == LQ_EIO && scan->log->over_unreadable) return unreadable(scan, limit, false);
     if (err == LQ_EMPTY) return damaged(scan, limit, "the log ends here, in the middle of a record");
     if (err) return err;
     if (!head_here(scan, &scan->record)) return damaged(scan, limit, "no record begins here: its header does not verify");
@@ -401,9 +445,10 @@ static int try_next(struct lqi_scan *scan, uint64_t limit)
     uint64_t span = lqi_record_span(scan->record.size);
     if (scan->heads_only || scan->record.kind == LQI_RECORD_HOLE) span = LQI_RECORD_HEADER;
     err = fill(scan, span, limit);
+    if (err == LQ_EIO && scan->log->over_unreadable) return unreadable(scan, limit, true);
     if (err == LQ_EMPTY) return damaged(scan, limit, "the record is cut off");
     if (err) return err;
-    return take(scan);
+    return take(scan, NULL);
 }
 
 int lqi_scan_next(struct lqi_scan *scan, uint64_t limit)

@@ -20,6 +20,7 @@ struct lqi_hole {
     uint64_t first_id, count; /* the messages lost; count 0: not known, or none */
     bool trimmed;             /* not damage: retention deleted them, or repair has given them up */
     bool repaired;            /* the latter: a record says so, which is scan->record */
+    int code;                 /* LQ_ECORRUPT; LQ_EIO: the disk does not give the bytes (if log->over_unreadable) */
     char text[200];
 };
 
@@ -49,6 +50,7 @@ struct lqi_scan {
     size_t buffered;
     uint64_t salt;
     bool from_ring, avoid_ring;
+    uint64_t unreadable_end;  /* behind the place that the disk did not give last */
 
     /* the record met last */
     struct lqi_record record;

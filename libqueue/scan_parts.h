@@ -40,6 +40,8 @@ static inline uint64_t lqi_scan_oldest_id(const struct lqi_log *log)
 
 /* Notes a hole from the present position up to `to`, behind which the message `id` comes (0: not known), and steps over it. */
 int lqi_scan_hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *reason);
+/* The hole just noted is what the disk does not give. */
+int lqi_scan_unreadable(struct lqi_scan *scan);
 /* Makes the hole the text of the error. */
 void lqi_scan_tell(const struct lqi_hole *hole);
 /* A hole of whole files, before the segment of first id `id` that begins at `position`. */

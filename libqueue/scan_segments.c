@@ -36,6 +36,12 @@ static int use_segment(struct lqi_scan *scan, uint64_t first_id)
     return LQ_OK;
 }
 
+/* Is a segment that could not be opened so one to step over? One that is gone is not: the list is out of date. */
+static bool is_bad(const struct lqi_scan *scan, int err)
+{
+    return err != LQ_ENOTFOUND && lqi_log_passes_over(scan->log, err);
+}
+
 /* The segment number `index` of the list cannot be opened, or lacks what we want: step to the one behind it. LQ_ENOTFOUND:
  * the list is out of date. */
 static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit, const char *reason)
@@ -45,7 +51,7 @@ static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, s
 
     for (index++; index < count && !id; index++) {
         int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid);
-        if (err == LQ_ECORRUPT || err == LQ_EVERSION) continue;
+        if (is_bad(scan, err)) continue;
         if (err) return err;
         to = next.head.position;
         id = ids[index];
@@ -69,7 +75,7 @@ static int end_by_next(struct lqi_scan *scan, const uint64_t *ids, size_t count,
 
     for (index++; !scan->segment.sealed && scan->segment_end == UINT64_MAX && index < count; index++) {
         int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid);
-        if (err == LQ_ECORRUPT || err == LQ_EVERSION) continue;
+        if (is_bad(scan, err)) continue;
         if (err) return err;
         if (next.head.position >= scan->segment.head.position) scan->segment_end = next.head.position;
         lqi_segment_close(&next);
@@ -108,7 +114,7 @@ static int use_covering(struct lqi_scan *scan, const uint64_t *ids, size_t index
 {
     while (index-- > 0) {
         int err = use_segment(scan, ids[index]);
-        if (lqi_is_unreadable(err)) continue;
+        if (lqi_log_passes_over(scan->log, err)) continue;
         if (err) return err;
         if (scan->segment.sealed && scan->position < scan->segment_end && scan->next_id < scan->segment.end.next_id) {
             if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
@@ -143,7 +149,7 @@ static int begins_too_late(const struct lqi_scan *scan, const uint64_t *ids, siz
     if (*late_out) return LQ_OK;
     for (index++; index < count; index++) {
         int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid);
-        if (err == LQ_ECORRUPT || err == LQ_EVERSION) continue;
+        if (is_bad(scan, err)) continue;
         if (err) return err;
         lqi_segment_close(&next);
         *late_out = next.head.position < begin;
@@ -180,11 +186,14 @@ static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count
     size_t index = place - 1;
     int err = use_segment(scan, ids[index]);
     if (err == LQ_ENOTFOUND) return err;
-    if (lqi_is_unreadable(err)) {
+    if (is_bad(scan, err)) {
         char reason[sizeof scan->hole.text];
+        bool failed = err == LQ_EIO;
         snprintf(reason, sizeof reason, "%s", lq_error_text());
         err = use_covering(scan, ids, index);
-        return err == LQ_EMPTY ? step_over_damaged(scan, ids, count, index, limit, reason) : err;
+        if (err != LQ_EMPTY) return err;
+        err = step_over_damaged(scan, ids, count, index, limit, reason);
+        return err == LQI_HOLE && failed ? lqi_scan_unreadable(scan) : err;
     }
     return err ? err : settle_in(scan, ids, count, index, limit);
 }
@@ -246,7 +255,7 @@ int lqi_scan_seek_id(struct lqi_scan *scan, uint64_t id)
         err = seek_in_segment(scan, ids[place - 1], id);
     }
     /* A segment that cannot be opened is a hole, and the walk will say so. */
-    if (lqi_is_unreadable(err)) {
+    if (lqi_log_passes_over(scan->log, err)) {
         lqi_scan_close_segment(scan);
         lqi_scan_start(scan, lqi_scan_oldest_position(scan->log), id);
         err = LQ_OK;

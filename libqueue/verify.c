@@ -98,6 +98,11 @@ static int verify_shared(struct verify *verify)
 
 /* ---- segments ----------------------------------------------------------- */
 
+static bool cannot_be_read(int err)
+{
+    return err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_EIO;
+}
+
 /* False: it cannot be read, and nobody has been told. */
 static bool verify_segment(struct verify *verify, uint64_t first_id, bool last, uint64_t *end)
 {
@@ -112,7 +117,7 @@ static bool verify_segment(struct verify *verify, uint64_t first_id, bool last, 
     verify->result.segments++;
     int err = lqi_segment_open(&segment, log->io, log->log_dir, first_id, log->uuid, false);
     if (err == LQ_ENOTFOUND) return true; /* deleted meanwhile */
-    if (err == LQ_ECORRUPT || err == LQ_EVERSION) return false; /* the walk tells it, with what is lost */
+    if (cannot_be_read(err)) return false; /* the walk tells it, with what is lost */
     if (err) {
         find(verify, err, shown, 0, 0, 0, lq_error_text());
         return true;
@@ -121,7 +126,9 @@ static bool verify_segment(struct verify *verify, uint64_t first_id, bool last, 
         find(verify, LQ_ECORRUPT, shown, (uint64_t)segment.damaged_copy, 0, 0, "one of the two copies of the header does not verify");
     if (!segment.sealed && !last)
         find(verify, LQ_ECORRUPT, shown, segment.trailer_at, 0, 0, "the trailer is missing or does not verify");
-    if (segment.sealed && lqi_segment_find_id(&segment, first_id, &entry, &index_damaged) == LQ_OK && index_damaged)
+    err = segment.sealed ? lqi_segment_find_id(&segment, first_id, &entry, &index_damaged) : LQ_OK;
+    if (err) find_whole(verify, err, shown, lq_error_text());
+    if (index_damaged)
         find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&segment.head, segment.end.end), 0, 0, "the index does not verify");
     if (segment.head.position < *end)
         find(verify, LQ_ECORRUPT, shown, 48, 0, 0, "it begins before the segment before it ends");
@@ -143,7 +150,7 @@ static void find_unreadable(struct verify *verify)
         snprintf(shown, sizeof shown, "log/%s", name);
         int err = lqi_segment_open(&segment, log->io, log->log_dir, verify->unreadable[i], log->uuid, false);
         if (!err) lqi_segment_close(&segment);
-        if (err == LQ_ECORRUPT || err == LQ_EVERSION) find_whole(verify, err, shown, lq_error_text());
+        if (cannot_be_read(err)) find_whole(verify, err, shown, lq_error_text());
     }
 }
 
@@ -275,7 +282,7 @@ static int verify_records(struct verify *verify)
             struct lqi_hole *hole = &scan.hole;
             if (scan.position >= limit) count_to_the_end(hole, &scan, next_id);
             if (!hole->trimmed) note_told(verify, hole->file);
-            if (!hole->trimmed) find(verify, LQ_ECORRUPT, hole->file, hole->offset, hole->first_id, hole->count, hole->text);
+            if (!hole->trimmed) find(verify, hole->code, hole->file, hole->offset, hole->first_id, hole->count, hole->text);
             err = LQ_OK;
         } else if (!err) {
             verify->result.messages += scan.record.count;
@@ -356,9 +363,14 @@ static int verify_consumers(struct verify *verify)
 
 static int verify_queue(struct verify *verify, lq_queue *queue)
 {
+    queue->log.over_unreadable = true; /* the view's is a copy */
     int err = lqi_view_open(&verify->view, queue);
     if (err) return err;
-    err = verify_meta(verify);
+    for (int tries = 0; !err && verify->view.files.unreadable && tries < LQI_LOOKS_AGAIN; tries++) {
+        lqi_view_pause();
+        err = lqi_view_refresh(&verify->view);
+    }
+    if (!err) err = verify_meta(verify);
     if (!err) err = verify_shared(verify);
     if (!err) err = verify_segments(verify);
     if (!err) err = verify_records(verify);
