@@ -244,7 +244,7 @@ static bool look_again(struct lqi_scan *scan)
         lqi_scan_forget_buffer(scan);
         return true;
     }
-    if (!scan->segment_open || scan->segment.sealed || scan->refreshed || scan->segment_end != UINT64_MAX) return false;
+    if (scan->segment.sealed || scan->refreshed || scan->segment_end != UINT64_MAX) return false;
     lqi_scan_close_segment(scan);
     lqi_scan_forget_buffer(scan);
     scan->refreshed = true;

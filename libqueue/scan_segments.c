@@ -42,21 +42,31 @@ static bool is_bad(const struct lqi_scan *scan, int err)
     return err != LQ_ENOTFOUND && lqi_log_passes_over(scan->log, err);
 }
 
-/* The segment number `index` of the list cannot be opened, or lacks what we want: step to the one behind it. LQ_ENOTFOUND:
- * the list is out of date. */
-static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit, const char *reason)
+/* Where the next segment begins that can be opened, behind number `*index` of the list, which becomes its number. LQ_EMPTY: there
+ * is none. LQ_ENOTFOUND: the list is out of date. */
+static int next_good(const struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t *index, uint64_t *position_out)
 {
     struct lqi_segment next;
-    uint64_t to = lqi_min64(limit, scan->files_end), id = 0;
 
-    for (index++; index < count && !id; index++) {
-        int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid);
+    while (++*index < count) {
+        int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[*index], scan->log->uuid);
         if (is_bad(scan, err)) continue;
         if (err) return err;
-        to = next.head.position;
-        id = ids[index];
+        *position_out = next.head.position;
         lqi_segment_close(&next);
+        return LQ_OK;
     }
+    return LQ_EMPTY;
+}
+
+/* The segment number `index` of the list cannot be opened, or lacks what we want: step to the one behind it. */
+static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit, const char *reason)
+{
+    uint64_t to = lqi_min64(limit, scan->files_end), id = 0;
+
+    int err = next_good(scan, ids, count, &index, &to);
+    if (err && err != LQ_EMPTY) return err;
+    if (!err) id = ids[index];
     if (to < scan->position) to = scan->position; /* positions never go back, whatever a file says */
     if (!reason) return lqi_scan_missing(scan, to, id);
     lqi_scan_close_segment(scan);
@@ -68,17 +78,15 @@ static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, s
     return result;
 }
 
-/* An unsealed segment with others behind it ends where the first of them begins that can be opened. */
+/* An unsealed segment with others behind it ends where the first of them begins that can be opened, and does not begin before it. */
 static int end_by_next(struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index)
 {
-    struct lqi_segment next;
+    uint64_t position;
 
-    for (index++; !scan->segment.sealed && scan->segment_end == UINT64_MAX && index < count; index++) {
-        int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid);
-        if (is_bad(scan, err)) continue;
-        if (err) return err;
-        if (next.head.position >= scan->segment.head.position) scan->segment_end = next.head.position;
-        lqi_segment_close(&next);
+    while (scan->segment_end == UINT64_MAX) {
+        int err = next_good(scan, ids, count, &index, &position);
+        if (err) return err == LQ_EMPTY ? LQ_OK : err;
+        if (position >= scan->segment.head.position) scan->segment_end = position;
     }
     return LQ_OK;
 }
@@ -142,20 +150,13 @@ static int step_over_damaged(struct lqi_scan *scan, const uint64_t *ids, size_t 
  * have all that follows passed over. The one behind it knows. */
 static int begins_too_late(const struct lqi_scan *scan, const uint64_t *ids, size_t count, size_t index, uint64_t limit, bool *late_out)
 {
-    uint64_t begin = scan->segment.head.position;
-    struct lqi_segment next;
+    uint64_t begin = scan->segment.head.position, behind = begin;
 
     *late_out = begin > limit;
     if (*late_out) return LQ_OK;
-    for (index++; index < count; index++) {
-        int err = lqi_segment_open_any(&next, scan->log->io, scan->log->log_dir, ids[index], scan->log->uuid);
-        if (is_bad(scan, err)) continue;
-        if (err) return err;
-        lqi_segment_close(&next);
-        *late_out = next.head.position < begin;
-        break;
-    }
-    return LQ_OK;
+    int err = next_good(scan, ids, count, &index, &behind);
+    *late_out = behind < begin;
+    return err == LQ_EMPTY ? LQ_OK : err;
 }
 
 /* The segment number `index` of the list is open: does it hold the present position? */

@@ -4,11 +4,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "bytes.h"
+#include "checksum.h"
 #include "queue.h"
 #include "scan.h"
 #include "support/api.h"
@@ -127,6 +130,150 @@ static void a_time_is_found_as_fast_with_a_lost_segment_on_the_way(void **state)
     HOLDS(opened[1] <= opened[0] + 3);
 }
 
+/* ---- from one file to the next --------------------------------------------------------- */
+
+/* Changes 8 bytes of both copies of the n-th segment's header, which verify all the same. */
+static void forge_header(void **state, size_t n, size_t at, uint64_t add)
+{
+    char path[4300];
+    strcpy(path, api_segment(api_path(*state, "q"), n));
+    struct api_bytes file = api_file_read(path);
+    for (uint8_t *copy = file.bytes; copy < file.bytes + LQI_SEGMENT_HEADER; copy += LQI_SEGMENT_HEADER_COPY) {
+        lqi_put64(copy + at, lqi_get64(copy + at) + add);
+        lqi_put64(copy + LQI_SEGMENT_HEADER_COPY - 8, lqi_checksum(copy, LQI_SEGMENT_HEADER_COPY - 8));
+    }
+    api_file_write(path, file.bytes, file.size);
+    free(file.bytes);
+}
+
+enum { VERSION_AT = 8, POSITION_AT = 48 };
+
+static void make_newer(void **state, size_t n)
+{
+    forge_header(state, n, VERSION_AT, 1);
+}
+
+static void lose_trailer(void **state, size_t n)
+{
+    char path[4300];
+    strcpy(path, api_segment(api_path(*state, "q"), n));
+    damage_fill(path, damage_size(path) - LQI_SEGMENT_TRAILER, LQI_SEGMENT_TRAILER, n + 2);
+}
+
+/* From the start to the end, tried again where the machine fails; gives the messages met. */
+static uint64_t walk(lq_queue *queue, uint64_t *lost_out)
+{
+    static struct lqi_scan scan;
+    uint64_t limit = lqi_log_visible(&queue->log), met = 0, last = 0;
+    int err;
+    *lost_out = 0;
+    lqi_scan_init(&scan, &queue->log, LQI_SCAN_BLOCK);
+    lqi_scan_start(&scan, 0, 1);
+    while ((err = lqi_scan_next(&scan, limit)) != LQ_EMPTY) {
+        HOLDS(err == LQ_OK || err == LQI_HOLE || err == LQ_ELIMIT);
+        if (err == LQI_HOLE) *lost_out += scan.hole.count;
+        if (err) continue;
+        HOLDS(scan.record.first_id > last);
+        last = scan.record.first_id;
+        met++;
+    }
+    lqi_scan_release(&scan);
+    EQUAL(last, MESSAGES);
+    return met;
+}
+
+/* Whatever fails once on the way is tried again, and makes no hole larger. */
+static void costs(void **state, uint64_t segments)
+{
+    static const enum io_kind kinds[] = {IO_OPEN, IO_READ, IO_STAT, IO_DIR_LIST};
+    uint64_t lost;
+    lq_queue *queue = api_open(state, NULL);
+    io_fault_init(&fault, &lqi_io_posix);
+    queue->log.io = &fault.io;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint64_t nth = 0;
+        do {
+            io_fault_plan(&fault, kinds[i], nth, false, EMFILE);
+            EQUAL(walk(queue, &lost), MESSAGES - segments * PER_SEGMENT);
+            EQUAL(lost, segments * PER_SEGMENT);
+        } while (nth++ == 0 || fault.hits);
+        HOLDS(nth > 2);
+    }
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+}
+
+static void a_newer_segment_behind_a_lost_one_is_stepped_over_too(void **state)
+{
+    make_queue(state);
+    lose_header(state, 2, true);
+    make_newer(state, 3);
+    costs(state, 2);
+}
+
+static void where_a_segment_without_its_trailer_ends_is_told_by_the_next_that_is_not_newer(void **state)
+{
+    make_queue(state);
+    lose_trailer(state, 2);
+    make_newer(state, 3);
+    costs(state, 1);
+}
+
+static void a_segment_that_says_it_begins_behind_those_that_follow_is_a_hole(void **state)
+{
+    make_queue(state);
+    forge_header(state, 2, POSITION_AT, 1 << 20);
+    costs(state, 1);
+    make_newer(state, 3);
+    costs(state, 2);
+}
+
+/* One without its trailer ends where the next one begins that does not say it begins before it. */
+static void a_segment_that_says_it_begins_before_the_one_before_it_ends_nothing(void **state)
+{
+    make_queue(state);
+    lose_trailer(state, 2);
+    forge_header(state, 3, POSITION_AT, -(uint64_t)(3 << 16));
+    uint64_t lost;
+    lq_queue *queue = api_open(state, NULL);
+    EQUAL(walk(queue, &lost) + lost, MESSAGES);
+    HOLDS(lost <= PER_SEGMENT);
+    OK(lq_close(queue));
+}
+
+/* A file that is none of ours, and bears the name of a message in the middle of a good segment, hides none of that. */
+static void who_begins_in_the_middle_is_not_led_astray_by_a_strange_file(void **state)
+{
+    char name[LQI_SEGMENT_NAME_SIZE], path[64];
+    static struct lqi_scan scan;
+    uint64_t positions[MESSAGES + 1];
+    make_queue(state);
+    lq_queue *queue = api_open(state, NULL);
+    lqi_scan_init(&scan, &queue->log, LQI_SCAN_BLOCK);
+    lqi_scan_start(&scan, 0, 1);
+    for (uint64_t id = 1; id <= MESSAGES; id++) {
+        OK(lqi_scan_next(&scan, lqi_log_visible(&queue->log)));
+        positions[id] = scan.record.position;
+    }
+    lqi_scan_release(&scan);
+    lqi_segment_name(name, PER_SEGMENT + 20);
+    snprintf(path, sizeof path, "q/log/%s", name);
+    api_file_write(api_path(*state, path), "what is this", 12);
+    for (uint64_t id = PER_SEGMENT + 10; id < 2 * PER_SEGMENT + 5; id += 3) {
+        for (int by_hint = 0; by_hint < 2; by_hint++) {
+            lqi_scan_init(&scan, &queue->log, LQI_SCAN_BLOCK);
+            if (by_hint) OK(lqi_scan_seek_hint(&scan, positions[id], id, lqi_log_visible(&queue->log)));
+            else OK(lqi_scan_seek_id(&scan, id));
+            for (uint64_t next = id; next < id + 2; next++) {
+                OK(lqi_scan_next(&scan, lqi_log_visible(&queue->log)));
+                EQUAL(scan.record.first_id, next);
+            }
+            lqi_scan_release(&scan);
+        }
+    }
+    OK(lq_close(queue));
+}
+
 /* ---- the oldest segment ------------------------------------------------------------ */
 
 static void count_lost(void *context, const lq_finding *finding)
@@ -172,6 +319,11 @@ int main(void)
         IN_DIRECTORY(a_time_is_found_before_a_segment_that_does_not_tell_its_own),
         IN_DIRECTORY(a_time_is_found_whichever_segments_cannot_be_read),
         IN_DIRECTORY(a_time_is_found_as_fast_with_a_lost_segment_on_the_way),
+        IN_DIRECTORY(a_newer_segment_behind_a_lost_one_is_stepped_over_too),
+        IN_DIRECTORY(where_a_segment_without_its_trailer_ends_is_told_by_the_next_that_is_not_newer),
+        IN_DIRECTORY(a_segment_that_says_it_begins_behind_those_that_follow_is_a_hole),
+        IN_DIRECTORY(a_segment_that_says_it_begins_before_the_one_before_it_ends_nothing),
+        IN_DIRECTORY(who_begins_in_the_middle_is_not_led_astray_by_a_strange_file),
         IN_DIRECTORY(what_retention_has_deleted_is_not_lost_with_the_oldest_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
