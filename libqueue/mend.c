@@ -128,9 +128,9 @@ struct bad {
     uint64_t first_id, next_id;
 };
 
-static int close_bad(struct lqi_mending *mending, struct bad *bad, uint64_t to, uint64_t next_id)
+static int close_bad(struct lqi_mending *mending, struct bad *bad, uint64_t to)
 {
-    struct lqi_patch patch = {bad->from, to, bad->first_id, lqi_max64(lqi_max64(bad->first_id, bad->next_id), next_id),
+    struct lqi_patch patch = {bad->from, to, bad->first_id, lqi_max64(bad->first_id, bad->next_id),
                               mending->last_time_us ? mending->last_time_us : mending->head.created_us};
     if (to - bad->from < LQI_RECORD_HEADER)
         return lqi_fail(LQ_ECORRUPT, "log/%s at byte %" PRIu64 ": no room for a hole, this cannot be mended", mending->name,
@@ -165,7 +165,7 @@ static int take_record(struct plan *plan, const struct lqi_scan *scan, struct ba
             bad->next_id = lqi_max64(bad->next_id, lqi_record_next_id(record));
             return LQ_OK;
         }
-        err = close_bad(mending, bad, record->position, record->kind <= LQI_RECORD_HOLE ? record->first_id : 0);
+        err = close_bad(mending, bad, record->position);
     }
     keep(mending, record, lqi_index_stride(&plan->log->options));
     if (!err && scan->padding_damaged && record->kind == LQI_RECORD_MESSAGES)
@@ -186,7 +186,7 @@ static int walk(struct plan *plan, const struct piece *piece, uint64_t limit, ui
 {
     uint64_t in_file = piece->head.position + ((piece->file_size - LQI_SEGMENT_HEADER) & ~(uint64_t)7);
     uint64_t walk_limit = lqi_min64(limit, in_file), id = piece->head.first_id;
-    struct bad bad = {NOWHERE, 0, 0};
+    struct bad bad = {.from = NOWHERE};
     struct lqi_scan scan;
     int err = LQ_OK;
 
@@ -210,7 +210,10 @@ static int walk(struct plan *plan, const struct piece *piece, uint64_t limit, ui
         bad = (struct bad){position, id, id};
         if (!plan->mending.text[0]) snprintf(plan->mending.text, sizeof plan->mending.text, "its end is missing");
     }
-    if (bad.from != NOWHERE) return close_bad(&plan->mending, &bad, limit, end_id);
+    if (bad.from != NOWHERE) {
+        bad.next_id = lqi_max64(bad.next_id, end_id);
+        return close_bad(&plan->mending, &bad, limit);
+    }
     plan->mending.next_id = lqi_max64(end_id, lqi_min64(id, id_max)); /* records know better than a trailer */
     return LQ_OK;
 }
@@ -282,11 +285,9 @@ static int fill_gap(struct plan *plan, uint64_t to, uint64_t next_id, int64_t cr
     mending->next_id = next_id;
     if (there) snprintf(mending->text, sizeof mending->text, "%s", there->text);
     else snprintf(mending->text, sizeof mending->text, "this segment is missing");
-    int err = close_bad(mending, &bad, mending->end, next_id);
+    int err = close_bad(mending, &bad, mending->end);
     if (err) return err;
     if (there) there->replaced = true;
-    plan->position = mending->end;
-    plan->id = next_id;
     return tell(plan);
 }
 
@@ -300,14 +301,11 @@ static size_t first_kept(const struct plan *plan, const struct lqi_trim *trim)
 
 static void start_at(struct plan *plan, size_t first)
 {
-    const struct piece *oldest = first < plan->count && plan->pieces[first].readable ? &plan->pieces[first] : readable_after(plan, first);
+    const struct piece *oldest = readable_after(plan, first - 1); /* `first` itself, if it can be read */
 
     plan->position = plan->found->first_position;
     plan->id = plan->found->first_id;
-    if (oldest && oldest->id <= plan->id) {
-        plan->position = oldest->head.position;
-        plan->id = oldest->id;
-    }
+    if (oldest && oldest->id <= plan->id) plan->position = oldest->head.position;
 }
 
 /* By their ids they do: those are in the names, and a segment is not believed to reach into the next one's. */
@@ -356,7 +354,7 @@ static int check_numbers(const struct plan *plan, size_t first)
         position = end;
         id = end_id;
     }
-    return ends_before_found(plan, position, id) ? add_missing(&missing, position, plan->found->end, "behind", file) : LQ_OK;
+    return add_missing(&missing, position, plan->found->end, "behind", file);
 }
 
 static int mend_pieces(struct plan *plan, size_t first)
@@ -393,16 +391,12 @@ static int take_unreadable(const struct plan *plan, size_t first)
 int lqi_mend_log(const struct lqi_log *log, const struct lqi_trim *trim, const struct lqi_found *found,
                  lqi_mend_each *each, void *context)
 {
-    struct lqi_log files = *log; /* what is before the trim slot's place is no hole here */
     struct plan *plan = calloc(1, sizeof *plan);
     uint64_t *ids = NULL;
     size_t count = 0;
 
     if (!plan) return lqi_fail(LQ_ENOMEM, "no memory to plan a repair");
-    files.shared = NULL;
-    files.state = NULL;
-    files.files_first_id = 1;
-    *plan = (struct plan){.log = &files, .found = found, .each = each, .context = context};
+    *plan = (struct plan){.log = log, .found = found, .each = each, .context = context};
     int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
     if (!err) err = look_at_all(plan, ids, count);
     free(ids);
@@ -487,7 +481,7 @@ static int write_all(const struct lqi_log *log, const struct lqi_file *file, con
     for (size_t i = 0; i <= mending->patch_count && !err; i++) {
         const struct lqi_patch *patch = i < mending->patch_count ? &mending->patches[i] : NULL;
         uint64_t to = patch ? patch->position : mending->end;
-        if (mending->readable && at < to)
+        if (mending->readable)
             err = copy_bytes(&from, file, lqi_segment_offset(&mending->head, at), lqi_segment_offset(&mending->head, to));
         if (!err && patch && patch->next_id) err = write_hole(file, mending, patch); /* what is not written is zero */
         if (patch) at = patch->to;
