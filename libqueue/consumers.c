@@ -9,6 +9,13 @@
 #include "bytes.h"
 #include "writeout.h"
 
+struct lqi_consumer_slot *lqi_consumers_next(struct lqi_shared *shared, const struct lqi_consumer_slot *before)
+{
+    size_t i = before ? (size_t)(before - shared->consumers) + 1 : 0;
+    while (i < LQI_CONSUMERS_MAX && atomic_load(&shared->consumers[i].state) == LQI_CONSUMER_FREE) i++;
+    return i < LQI_CONSUMERS_MAX ? &shared->consumers[i] : NULL;
+}
+
 /* ---- witnesses ---------------------------------------------------------- */
 
 int lqi_consumers_promise(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_position_entry *promise)
@@ -140,9 +147,8 @@ static int sync_one(const struct lqi_consumers *consumers, struct lqi_consumer_s
 int lqi_consumers_sync(const struct lqi_consumers *consumers)
 {
     int first = LQ_OK;
-    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++) {
-        struct lqi_consumer_slot *consumer = &consumers->map->head->consumers[i];
-        if (atomic_load_explicit(&consumer->state, memory_order_acquire) != LQI_CONSUMER_USED) continue;
+    struct lqi_consumer_slot *consumer = NULL;
+    while ((consumer = lqi_consumers_next(consumers->map->head, consumer))) {
         int err = sync_one(consumers, consumer);
         if (!first) first = err;
     }
@@ -170,8 +176,7 @@ static void ignore_word(void *context, uint64_t id, uint32_t word)
 static int settle_sides(struct lqi_position *position, struct lqi_shared_map *old, struct lqi_consumer_slot *consumer,
                         struct lqi_region *region)
 {
-    struct lqi_position_sides sides = {lqi_region_sides(region, consumer->window), 0};
-    memset(sides.side, 0, position->block_count * sizeof *sides.side);
+    struct lqi_position_sides sides = {.side = lqi_region_sides(region, consumer->window)};
     consumer->epoch = position->newest.sequence;
     int err = lqi_shared_sync(old, &position->file);
     return err ? err : lqi_position_load(position, ignore_word, NULL, &sides, NULL);
@@ -183,8 +188,7 @@ static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], 
     struct lqi_position position;
     struct lqi_region *region = NULL;
 
-    consumer->name[LQ_NAME_MAX] = 0;
-    if (lqi_name_check(consumer->name)) return LQ_OK;
+    if (lqi_name_check(consumer->name)) return LQ_OK; /* also of one that does not end */
     int err = lqi_position_open(&position, io, dir, consumer->name, uuid, true);
     if (err) return err == LQ_ENOTFOUND || err == LQ_ECORRUPT || err == LQ_EVERSION ? LQ_OK : err; /* told when it is opened */
     lqi_set_floor(consumer, lqi_min64(lqi_floor(consumer), ~consumer->not_floor));
@@ -203,10 +207,11 @@ static int rescue_one(const struct lqi_io *io, int dir, const uint8_t uuid[16], 
     return err;
 }
 
-bool lqi_consumers_doubtful(const struct lqi_shared *head)
+bool lqi_consumers_doubtful(struct lqi_shared *head)
 {
-    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++)
-        if (atomic_load(&head->consumers[i].state) != LQI_CONSUMER_FREE && atomic_load(&head->consumers[i].in_doubt)) return true;
+    struct lqi_consumer_slot *consumer = NULL;
+    while ((consumer = lqi_consumers_next(head, consumer)))
+        if (atomic_load(&consumer->in_doubt)) return true;
     return false;
 }
 
@@ -227,8 +232,8 @@ int lqi_consumers_replace(const struct lqi_io *io, int dir, uint32_t mode)
 int lqi_consumers_rescue(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_shared_map *old,
                          uint64_t next_id)
 {
-    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++) {
-        struct lqi_consumer_slot *consumer = &old->head->consumers[i];
+    struct lqi_consumer_slot *consumer = NULL;
+    while ((consumer = lqi_consumers_next(old->head, consumer))) {
         if (atomic_load(&consumer->state) != LQI_CONSUMER_USED || !consumer->region_ready) continue;
         int err = rescue_one(io, dir, uuid, old, consumer, next_id);
         if (err) return err;
@@ -420,12 +425,10 @@ static int make_region(const struct lqi_consumers *consumers, struct lqi_consume
 
 struct lqi_consumer_slot *lqi_consumers_find(struct lqi_shared *shared, const char *name)
 {
-    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++) {
-        struct lqi_consumer_slot *consumer = &shared->consumers[i];
-        if (atomic_load_explicit(&consumer->state, memory_order_acquire) != LQI_CONSUMER_FREE &&
-            strncmp(consumer->name, name, sizeof consumer->name) == 0) return consumer;
-    }
-    return NULL;
+    struct lqi_consumer_slot *consumer = NULL;
+    while ((consumer = lqi_consumers_next(shared, consumer)))
+        if (strncmp(consumer->name, name, sizeof consumer->name) == 0) break;
+    return consumer;
 }
 
 /* The floor of a new consumer, and where its first message is. */
@@ -539,12 +542,11 @@ int lqi_consumers_open(const struct lqi_consumers *consumers, const char *name, 
 uint64_t lqi_consumers_floor(const struct lqi_log *log)
 {
     uint64_t lowest = UINT64_MAX;
-    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i++) {
-        const struct lqi_consumer_slot *consumer = &log->shared->consumers[i];
-        uint32_t state = atomic_load_explicit(&consumer->state, memory_order_acquire);
-        if (state == LQI_CONSUMER_FREE || lqi_consumer_is_gone_for_good(log, consumer)) continue;
-        if (state == LQI_CONSUMER_DAMAGED) return 0;
-        if (state == LQI_CONSUMER_USED) lowest = lqi_min64(lowest, lqi_floor(consumer));
+    struct lqi_consumer_slot *consumer = NULL;
+    while ((consumer = lqi_consumers_next(log->shared, consumer))) {
+        if (lqi_consumer_is_gone_for_good(log, consumer)) continue;
+        if (atomic_load(&consumer->state) == LQI_CONSUMER_DAMAGED) return 0;
+        lowest = lqi_min64(lowest, lqi_floor(consumer));
     }
     return lowest;
 }

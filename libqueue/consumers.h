@@ -17,7 +17,7 @@ struct lqi_consumers {
 int lqi_consumers_promise(const struct lqi_io *io, int dir, const uint8_t uuid[16], struct lqi_position_entry *promise_out);
 
 /* Has a sync of an offset file failed, or may one have, and who was told has died before he could say so? */
-bool lqi_consumers_doubtful(const struct lqi_shared *head);
+bool lqi_consumers_doubtful(struct lqi_shared *head);
 
 /* Then: other files, of the same bytes, in the place of all offset files. */
 int lqi_consumers_replace(const struct lqi_io *io, int dir, uint32_t mode);

@@ -58,10 +58,9 @@ int lqi_consumers_lock(const struct lqi_consumers *consumers)
     int got = lqi_lock(&head->admin, "admin lock"), err = LQ_OK;
     if (got < 0) return got;
     if (got == LQI_INHERITED) lqi_lock_mend(&head->admin); /* a slot counts only once its state says so, which is stored last */
-    for (size_t i = 0; i < LQI_CONSUMERS_MAX && !err; i++) {
-        struct lqi_consumer_slot *consumer = &head->consumers[i];
-        if (atomic_load(&consumer->state) != LQI_CONSUMER_FREE && atomic_load(&consumer->going)) err = settle_going(consumers, consumer);
-    }
+    struct lqi_consumer_slot *consumer = NULL;
+    while (!err && (consumer = lqi_consumers_next(head, consumer)))
+        if (atomic_load(&consumer->going)) err = settle_going(consumers, consumer);
     if (err) lqi_unlock(&head->admin);
     return err;
 }

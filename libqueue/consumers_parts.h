@@ -4,6 +4,9 @@
 
 #include "consumers.h"
 
+/* The next slot of the table that is not free, behind `before`; with NULL the first; NULL: no more. */
+struct lqi_consumer_slot *lqi_consumers_next(struct lqi_shared *shared, const struct lqi_consumer_slot *before);
+
 /* Takes the admin lock, and sees to deletions whose doer has died. On LQ_OK no consumer is going. */
 int lqi_consumers_lock(const struct lqi_consumers *consumers);
 

@@ -1,5 +1,5 @@
-/* Consumers between their offset files and the working memory: made, loaded, rescued from the dead and deleted, on a
- * machine that fails, and from numbers that make no sense. */
+/* Consumers between their offset files and the working memory: made, loaded and deleted, on a machine that fails, and from
+ * files that are damaged. (What the dead leave is in unit_consumers_rescue.c, what is saved in unit_consumers_saves.c.) */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -14,38 +14,11 @@
 
 #include <cmocka.h>
 
-#include "bytes.h"
-#include "checksum.h"
-#include "queue.h"
 #include "support/api.h"
 #include "support/child.h"
 #include "support/damage.h"
 #include "support/each_fault.h"
-
-enum { KIB = 1024, MESSAGES = 50, SIZE = 300, ACKED = 10, WINDOW = 64 };
-
-static char queue_path[4096];
-static const lq_options small = {.size = sizeof(lq_options), .sync = LQ_SYNC_NEVER, .segment_size = 64 * KIB, .ring_size = 64 * KIB};
-static const lq_consumer_options in_window = {.size = sizeof(lq_consumer_options), .window = WINDOW};
-
-static void use_queue(void **state, const char *name)
-{
-    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, name));
-}
-
-static lq_queue *open_on(const struct lqi_io *io)
-{
-    lq_queue *queue;
-    OK(lqi_open_io(io, queue_path, &small, &queue));
-    return queue;
-}
-
-static const char *offset_file(const char *name)
-{
-    static char path[4300];
-    snprintf(path, sizeof path, "%s/consumers/%s.pos", queue_path, name);
-    return path;
-}
+#include "support/small_queue.h"
 
 /* ---- a machine that fails -------------------------------------------------- */
 
@@ -81,15 +54,6 @@ static void make_one(struct io_fault *fault, void *context)
     api_take_range(consumer, 1, MESSAGES, SIZE);
     OK(lq_consumer_close(consumer));
     OK(lq_consumer_delete(queue, name));
-    OK(lq_close(queue));
-}
-
-/* Messages that stay, as "keep" has not seen them. */
-static void fill(void)
-{
-    lq_queue *queue = open_on(&lqi_io_posix);
-    OK(lq_consumer_close(api_consumer(queue, "keep", &in_window)));
-    api_put_range(queue, 1, MESSAGES, SIZE);
     OK(lq_close(queue));
 }
 
@@ -243,152 +207,7 @@ static void more_offset_files_than_can_be_used_are_refused(void **state)
     free(bytes.bytes);
 }
 
-/* ---- what the dead leave -------------------------------------------------- */
-
-/* Acks some, one out of order, and dies. */
-static int take_and_die(void *context)
-{
-    const lq_consumer_options *options = context;
-    lq_message messages[MESSAGES];
-    size_t count;
-
-    lq_queue *queue = open_on(&lqi_io_posix);
-    lq_consumer *consumer = api_consumer(queue, "c", options);
-    api_consumer(queue, "keep", &in_window);
-    if (api_stats(queue).last_id == 0) api_put_range(queue, 1, MESSAGES, SIZE);
-    OK(lq_get_batch(consumer, messages, MESSAGES, &count, 1000));
-    EQUAL(count, MESSAGES);
-    OK(lq_ack_batch(consumer, messages, ACKED));
-    OK(lq_ack(consumer, &messages[ACKED + 5]));
-    return 0;
-}
-
-static void (*change_of_slot)(struct lqi_consumer_slot *slot);
-
-static void change_slot(struct lqi_shared *head)
-{
-    struct lqi_consumer_slot *slot = lqi_consumers_find(head, "c");
-    HOLDS(slot != NULL);
-    change_of_slot(slot);
-}
-
-static void edit_slot(void (*change)(struct lqi_consumer_slot *slot))
-{
-    change_of_slot = change;
-    damage_shared(queue_path, change_slot);
-}
-
-static void nothing(struct lqi_consumer_slot *slot) { (void)slot; }
-static void name_foreign(struct lqi_consumer_slot *slot) { slot->name[0] = '/'; }
-static void window_other(struct lqi_consumer_slot *slot) { slot->window = 128; }
-static void floor_beyond_delivered(struct lqi_consumer_slot *slot) { lqi_set_floor(slot, MESSAGES + 500); }
-static void delivered_beyond_the_log(struct lqi_consumer_slot *slot) { atomic_store(&slot->delivered, MESSAGES + 1); }
-static void place_in_the_head(struct lqi_consumer_slot *slot) { slot->region_offset = 4096; }
-static void place_unaligned(struct lqi_consumer_slot *slot) { slot->region_offset += 8; }
-static void place_too_small(struct lqi_consumer_slot *slot) { slot->region_size = 4096; }
-static void place_larger_than_the_file(struct lqi_consumer_slot *slot) { slot->region_size = (uint64_t)1 << 40; }
-static void place_behind_the_file(struct lqi_consumer_slot *slot) { slot->region_offset = (uint64_t)1 << 40; }
-
-static void numbers_of_the_dead_that_make_no_sense_cost_acks_and_no_message(void **state)
-{
-    static const struct { void (*change)(struct lqi_consumer_slot *slot); bool believed; } edits[] = {
-        {nothing, true}, {name_foreign, false}, {window_other, false}, {floor_beyond_delivered, false},
-        {delivered_beyond_the_log, false}, {place_in_the_head, false}, {place_unaligned, false}, {place_too_small, false},
-        {place_larger_than_the_file, false}, {place_behind_the_file, false},
-    };
-    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
-        char name[20];
-        lq_message message;
-        snprintf(name, sizeof name, "q%zu", i);
-        use_queue(state, name);
-        assert_int_equal(child_run(take_and_die, (void *)(uintptr_t)&in_window), 0);
-        edit_slot(edits[i].change);
-
-        lq_queue *queue = open_on(&lqi_io_posix);
-        EQUAL(api_stats(queue).last_id, MESSAGES);
-        lq_consumer *consumer = api_consumer(queue, "c", NULL);
-        for (uint64_t id = edits[i].believed ? ACKED + 1 : 1; id <= MESSAGES; id++) {
-            if (edits[i].believed && id == ACKED + 6) continue;
-            OK(lq_poll(consumer, &message));
-            EQUAL(message.id, id);
-            EQUAL(message.attempts, edits[i].believed ? 2 : 1);
-            OK(lq_ack(consumer, &message));
-        }
-        IS(LQ_EMPTY, lq_poll(consumer, &message));
-        OK(lq_consumer_close(consumer));
-        OK(lq_close(queue));
-    }
-}
-
-/* Numbers that fit each other, but not the file, which knows better. */
-static void delivered_far(struct lqi_consumer_slot *slot)
-{
-    atomic_store(&slot->floor, 0);
-    atomic_store(&slot->delivered, 200);
-}
-static void floor_before_the_files(struct lqi_consumer_slot *slot) { atomic_store(&slot->floor, 3); }
-
-static int save_and_die(void *context)
-{
-    lq_queue *queue = open_on(&lqi_io_posix);
-    lq_consumer *consumer = api_consumer(queue, "c", &in_window);
-    api_consumer(queue, "keep", &in_window);
-    api_put_range(queue, 1, 220, SIZE);
-    api_take_range(consumer, 1, 40, SIZE);
-    OK(lq_sync(queue));
-    (void)context;
-    return 0;
-}
-
-static void what_the_offset_file_has_is_not_taken_back(void **state)
-{
-    static void (*const edits[])(struct lqi_consumer_slot *slot) = {floor_before_the_files, delivered_far};
-    for (size_t i = 0; i < 2; i++) {
-        use_queue(state, i ? "far" : "before");
-        assert_int_equal(child_run(save_and_die, NULL), 0);
-        edit_slot(edits[i]);
-        lq_queue *queue = open_on(&lqi_io_posix);
-        lq_consumer *consumer = api_consumer(queue, "c", NULL);
-        api_take_range(consumer, 41, 220, SIZE);
-        OK(lq_consumer_close(consumer));
-        OK(lq_close(queue));
-    }
-}
-
-/* The offset file of a consumer that was in use: gone, damaged, of a newer library. Others are not touched by it. */
-static void make_newer(const char *path)
-{
-    struct api_bytes file = api_file_read(path);
-    for (size_t copy = 0; copy < 1024; copy += 512) {
-        lqi_put32(file.bytes + copy + 20, 1); /* a feature that must be refused */
-        lqi_put64(file.bytes + copy + 504, lqi_checksum(file.bytes + copy, 504));
-    }
-    api_file_write(path, file.bytes, file.size);
-    free(file.bytes);
-}
-
-static void a_dead_consumers_file_may_be_gone_or_damaged(void **state)
-{
-    for (int kind = 0; kind < 3; kind++) {
-        char name[20];
-        lq_consumer *consumer;
-        snprintf(name, sizeof name, "q%d", kind);
-        use_queue(state, name);
-        assert_int_equal(child_run(take_and_die, (void *)(uintptr_t)&in_window), 0);
-        if (kind == 0) damage_remove(offset_file("c"));
-        if (kind == 1) damage_zero(offset_file("c"), 0, damage_size(offset_file("c")));
-        if (kind == 2) make_newer(offset_file("c"));
-        lq_queue *queue = open_on(&lqi_io_posix);
-        int err = lq_consumer_open(queue, "c", &(lq_consumer_options){.size = sizeof(lq_consumer_options), .flags = LQ_CONSUMER_NO_CREATE}, &consumer);
-        if (kind == 0) EQUAL(err, LQ_ENOTFOUND);
-        if (kind == 1) EQUAL(err, LQ_ECORRUPT);
-        if (kind == 2) EQUAL(err, LQ_EVERSION);
-        lq_consumer *keeper = api_consumer(queue, "keep", NULL);
-        api_take_range(keeper, 1, MESSAGES, SIZE);
-        OK(lq_consumer_close(keeper));
-        OK(lq_close(queue));
-    }
-}
+/* ---- damaged files -------------------------------------------------------- */
 
 static void flip_both_copies(void)
 {
@@ -577,13 +396,10 @@ int main(void)
         IN_DIRECTORY(a_consumer_whose_deletion_failed_is_as_it_was_or_gone),
         IN_DIRECTORY(an_offset_file_removed_by_hand_is_no_obstacle_to_deleting),
         IN_DIRECTORY(more_offset_files_than_can_be_used_are_refused),
-        IN_DIRECTORY(numbers_of_the_dead_that_make_no_sense_cost_acks_and_no_message),
-        IN_DIRECTORY(what_the_offset_file_has_is_not_taken_back),
         IN_DIRECTORY(a_file_that_was_damaged_as_the_queue_was_opened_is_not_used_before_it_is_opened_again),
         IN_DIRECTORY(a_damaged_file_that_was_not_there_when_the_queue_was_opened_is_told_as_damaged_too),
         IN_DIRECTORY(where_a_consumer_stands_is_not_guessed_when_its_file_cannot_be_read),
         IN_DIRECTORY(what_is_no_offset_file_or_gone_is_not_replaced),
-        IN_DIRECTORY(a_dead_consumers_file_may_be_gone_or_damaged),
         IN_DIRECTORY(words_of_messages_that_are_gone_mean_nothing_to_new_ones),
         IN_DIRECTORY(who_opens_a_consumer_that_is_deleted_just_then_makes_it_anew),
     };
