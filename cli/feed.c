@@ -35,8 +35,6 @@ void feed_release(struct feed *feed)
 {
     free(feed->buffer);
     free(feed->messages);
-    feed->buffer = NULL;
-    feed->messages = NULL;
 }
 
 /* Puts them, waiting for room in a queue that blocks in pieces, so that a signal can end it. */

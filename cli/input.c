@@ -22,7 +22,6 @@ bool input_init(struct input *input, int delimiter, size_t record_max)
 void input_release(struct input *input)
 {
     free(input->buffer);
-    input->buffer = NULL;
 }
 
 /* Room for another read: what is left moves to the front, or the buffer doubles. */

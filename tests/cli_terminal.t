@@ -28,7 +28,7 @@ check 'replay shows how far it is' progress
 
 progress_without_end() {
     at_terminal '' "sh -c \"(seq 10; sleep 0.8; seq 20; sleep 0.3; seq 5) | '$LQ' put piped\"" &&
-        grep -qE '[0-9]+ messages  [0-9]+/s' screen && ! grep -q ' left' screen && is 35 "$(lq stat piped --json | jq .last_id)"
+        grep -qE '[0-9]+ messages  [0-9]+/s  [0-9]+ B  [0-9]+ B/s' screen && ! grep -q ' left' screen && is 35 "$(lq stat piped --json | jq .last_id)"
 }
 check 'put from a pipe shows what it has, and no end' progress_without_end
 

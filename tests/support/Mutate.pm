@@ -20,7 +20,7 @@ my @swaps = (
     [qr/!(?=[a-z_(*])/, ''],                        # not any more
     [qr/ \?(?= )/, ' || 1 ?'],                      # always the first, always the second: ?: binds weaker than || and &&
     [qr/ \?(?= )/, ' && 0 ?'],
-    [qr/\breturn (?!LQ_OK\b)(?:err\b|lqi_fail\w*\()[^;]*;/, 'return LQ_OK;'],
+    [qr/\breturn (?!LQ_OK\b)(?:err\b|lqi_fail\w*\(|report_\w+\()[^;]*;/, 'return LQ_OK;'],
 );
 
 # The same text with blanks for comments, strings, assertions (right code passes without them), and what is for the preprocessor.
