@@ -283,27 +283,30 @@ static void writing_out_may_be_done_twice(void **state)
 /* While the disk takes nothing the ring fills up, and then PUT says so. */
 static void what_no_file_has_yet_is_not_gone_over(void **state)
 {
-    lq_options options = {.size = sizeof options, .segment_size = 256 << 10, .ring_size = 64 << 10, .sync = LQ_SYNC_NEVER};
-    struct io_fault fault;
-    lq_queue *queue;
-    uint8_t body[1000];
-    uint64_t accepted = 0;
-    int err;
-    io_fault_init(&fault, &lqi_io_posix);
-    OK(lqi_open_io(&fault.io, api_path(*state, "q"), &options, &queue));
-    io_fault_plan(&fault, IO_WRITE, 1, true, EIO);
-    do {
-        api_fill(body, sizeof body, accepted + 1);
-        err = lq_put(queue, body, sizeof body, NULL);
-        accepted += !err;
-    } while (!err && accepted < 1000);
-    IS(LQ_EIO, err);
-    EQUAL(accepted, (64 << 10) / lqi_record_span(sizeof body));
-    io_fault_end(&fault);
-    api_put_range(queue, accepted + 1, 200, sizeof body);
-    api_read_range(queue, 1, 200, sizeof body);
-    OK(lq_close(queue));
-    io_fault_release(&fault);
+    static const size_t sizes[] = {1000, 1024 - LQI_RECORD_HEADER /* the ring to its last byte */};
+    for (int i = 0; i < 2; i++) {
+        lq_options options = {.size = sizeof options, .segment_size = 256 << 10, .ring_size = 64 << 10, .sync = LQ_SYNC_NEVER};
+        struct io_fault fault;
+        lq_queue *queue;
+        uint8_t body[1000];
+        uint64_t accepted = 0;
+        int err;
+        io_fault_init(&fault, &lqi_io_posix);
+        OK(lqi_open_io(&fault.io, api_path(*state, i ? "exactly" : "q"), &options, &queue));
+        io_fault_plan(&fault, IO_WRITE, 1, true, EIO);
+        do {
+            api_fill(body, sizes[i], accepted + 1);
+            err = lq_put(queue, body, sizes[i], NULL);
+            accepted += !err;
+        } while (!err && accepted < 1000);
+        IS(LQ_EIO, err);
+        EQUAL(accepted, (64 << 10) / lqi_record_span((uint32_t)sizes[i]));
+        io_fault_end(&fault);
+        api_put_range(queue, accepted + 1, 200, sizes[i]);
+        api_read_range(queue, 1, 200, sizes[i]);
+        OK(lq_close(queue));
+        io_fault_release(&fault);
+    }
 }
 
 /* What the disk was given before any sync: how far in the last segment. */
@@ -350,12 +353,15 @@ static void the_disk_gets_each_mebibyte_once_as_soon_as_it_is_written(void **sta
 static void a_segment_holds_what_its_capacity_says_and_an_index_that_fits(void **state)
 {
     (void)state;
+    EQUAL(lqi_index_stride(&(lq_options){.segment_size = 64 << 10}), 65536);
     for (uint64_t size = 64 << 10; size <= (uint64_t)4 << 30; size = size * 5 / 4 / 4096 * 4096 + 4096) {
         lq_options options = {.segment_size = size};
         uint64_t capacity = lqi_segment_capacity(&options);
         EQUAL(capacity % 8, 0);
         HOLDS(capacity < size);
         HOLDS(lqi_segment_file_size(&options, capacity) <= size);
+        uint64_t index = (capacity / lqi_index_stride(&options) + 1) * LQI_INDEX_ENTRY + LQI_SEGMENT_TRAILER;
+        HOLDS(lqi_segment_file_size(&options, capacity) >= LQI_SEGMENT_HEADER + capacity + index);
         HOLDS(capacity / lqi_index_stride(&options) + 1 <= LQI_INDEX_MAX);
         HOLDS(capacity > size - size / 16);
     }

@@ -1,0 +1,435 @@
+/* Appending records of every size, wherever the log stands: what goes in comes out, and what is refused changes nothing. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "bytes.h"
+#include "queue.h"
+#include "support/api.h"
+#include "support/child.h"
+#include "support/hold.h"
+#include "support/io_fault.h"
+#include "support/scratch.h"
+#include "writeout.h"
+
+enum { KIB = 1024, SEGMENT = 64 * KIB, RING = 64 * KIB, LARGE = RING / 4 - LQI_RECORD_HEADER + 1, MESSAGES = 200 };
+
+static struct io_fault fault;
+static char path[4096];
+static lq_queue *queue;
+static struct lqi_log_state *shared;
+static uint32_t sizes[MESSAGES + 1]; /* of the messages put, by id */
+static uint64_t last;
+
+/* No power fails here: this disk need not be waited for. */
+static int no_sync(const struct lqi_io *io, int fd)
+{
+    (void)io, (void)fd;
+    return 0;
+}
+
+static struct lqi_io quick;
+
+static void begin(void **state, lq_options options)
+{
+    quick = lqi_io_posix;
+    quick.sync = quick.dir_sync = no_sync;
+    options.size = sizeof options;
+    if (!options.segment_size) options.segment_size = SEGMENT;
+    options.ring_size = RING;
+    io_fault_init(&fault, &quick);
+    snprintf(path, sizeof path, "%s", api_path(*state, "q"));
+    OK(lqi_open_io(&fault.io, path, &options, &queue));
+    OK(lq_consumer_close(api_consumer(queue, "keeper", NULL))); /* for whom everything stays */
+    shared = queue->log.state;
+    last = 0;
+}
+
+static int try_to_put(size_t size)
+{
+    static uint8_t body[512 * KIB];
+    uint64_t id = 0;
+    HOLDS(size <= sizeof body && last < MESSAGES);
+    api_fill(body, size, last + 1);
+    int err = lq_put(queue, body, size, &id);
+    if (err) return err;
+    EQUAL(id, last + 1);
+    sizes[++last] = (uint32_t)size;
+    return LQ_OK;
+}
+
+static void put(size_t size)
+{
+    OK(try_to_put(size));
+}
+
+static struct lqi_tail tail(void)
+{
+    struct lqi_tail now;
+    OK(lqi_log_tail(&queue->log, &now));
+    return now;
+}
+
+static void read_all(const char *name)
+{
+    lq_consumer *consumer = api_consumer(queue, name, NULL);
+    lq_message message;
+    for (uint64_t id = 1; id <= last; id++) {
+        OK(lq_get(consumer, &message, 1000));
+        EQUAL(message.id, id);
+        HOLDS(api_is_filled(&message, sizes[id], id));
+        OK(lq_ack(consumer, &message));
+    }
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    OK(lq_consumer_close(consumer));
+}
+
+/* Everything is there, and stays. */
+static void end(void)
+{
+    io_fault_end(&fault);
+    read_all("now");
+    EQUAL(api_stats(queue).damage, 0);
+    OK(lq_close(queue));
+    OK(lq_verify(path, 0, NULL, NULL, NULL));
+    OK(lqi_open_io(&quick, path, NULL, &queue));
+    read_all("again");
+    OK(lq_close(queue));
+    scratch_delete(path);
+    io_fault_release(&fault);
+}
+
+/* ---- sizes --------------------------------------------------------------------------- */
+
+static void records_of_every_size_come_out_as_they_went_in(void **state)
+{
+    for (int sync = LQ_SYNC_ALWAYS; sync <= LQ_SYNC_NEVER; sync += 2) {
+        begin(state, (lq_options){.sync = sync});
+        const size_t capacity = lqi_segment_capacity(&queue->log.options);
+        const size_t these[] = {1000, LARGE, 0, LARGE - 1, 7, 20001, 8, 40000, 1, capacity - LQI_RECORD_HEADER, 9, capacity - LQI_RECORD_HEADER + 1,
+                                100, 70003, 200006, 3, 30001, 30002, 15, 500 * KIB, 16, LARGE};
+        const size_t count = sizeof these / sizeof *these;
+        for (size_t i = 0; i < 2 * count; i++) put(these[i * 3 % count]);
+        end();
+    }
+}
+
+/* Straight to the file: it is not in the ring, nor is what was before it. */
+static void what_went_to_its_file_is_written_when_it_is_appended(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    put(100);
+    HOLDS(atomic_load(&shared->written) < tail().end);
+    for (int i = 0; i < 4; i++) {
+        put(LARGE + 10000 * (size_t)i);
+        EQUAL(atomic_load(&shared->written), tail().end);
+        EQUAL(atomic_load(&shared->ring.appended), tail().end);
+        EQUAL(lqi_ring_oldest(&queue->log.ring), tail().end);
+        EQUAL(tail().direct, tail().end);
+    }
+    uint64_t before = tail().end;
+    put(100);
+    EQUAL(tail().direct, before);
+    EQUAL(atomic_load(&shared->written), before);
+    EQUAL(lqi_ring_oldest(&queue->log.ring), before);
+    end();
+}
+
+static void a_large_record_gets_a_segment_of_its_size_and_the_next_ones_are_as_usual(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    const uint64_t usual = lqi_segment_capacity(&queue->log.options);
+    put(100);
+    put(300 * KIB);
+    struct lqi_span *span = &shared->spans[tail().span & 1];
+    EQUAL(span->limit - span->position, lqi_record_span(300 * KIB));
+    EQUAL(span->position, lqi_record_span(100));
+    EQUAL(tail().end, span->limit);
+    put(100);
+    span = &shared->spans[tail().span & 1];
+    EQUAL(span->limit - span->position, usual);
+    EQUAL(span->position, lqi_record_span(100) + lqi_record_span(300 * KIB));
+    uint64_t number = tail().span;
+    put(LARGE); /* which fits */
+    EQUAL(tail().span, number);
+    end();
+}
+
+/* ---- what fails ------------------------------------------------------------------------ */
+
+/* Where the log stands when a record is to be appended. */
+static void stand(int where)
+{
+    if (where == 0) return; /* at its beginning */
+    put(100);
+    if (where == 1) return;
+    while (tail().end + 2 * lqi_record_span(1000) < shared->spans[tail().span & 1].limit) put(1000); /* at the end of a segment */
+    if (where == 2) return;
+    OK(lqi_write_out(&queue->log));
+    OK(lqi_give_back_space(&queue->log)); /* where there is no disk space any more */
+}
+
+static void what_cannot_be_appended_leaves_no_trace(void **state)
+{
+    static const enum io_kind kinds[] = {IO_OPEN, IO_WRITE, IO_ALLOCATE, IO_RENAME, IO_RANDOM};
+    static const size_t these[] = {1900, LARGE, 100 * KIB};
+    unsigned failures = 0;
+    for (int where = 0; where < 4; where++) {
+        for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
+            bool failed = true;
+            for (unsigned nth = 1; failed; nth++) {
+                begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+                stand(where);
+                for (size_t i = 0; i < sizeof these / sizeof *these; i++) {
+                    struct lqi_tail before = tail();
+                    io_fault_plan(&fault, kinds[kind], nth, false, ENOSPC);
+                    int err = try_to_put(these[i]);
+                    failed = fault.hits > 0;
+                    io_fault_end(&fault);
+                    failures += err != LQ_OK;
+                    if (err) {
+                        HOLDS(failed);
+                        IS(LQ_ENOSPC, err);
+                        EQUAL(tail().end, before.end);
+                        EQUAL(tail().next_id, before.next_id);
+                        EQUAL(tail().records, before.records);
+                        put(these[i] + 1000 * nth); /* another one gets the place, and if its segment is there already and empty, that grows */
+                    }
+                    put(10);
+                    if (failed) break;
+                }
+                end();
+            }
+        }
+    }
+    HOLDS(failures > 30);
+}
+
+/* Nobody waits for a lock here for longer than a moment. */
+static void a_lock_that_cannot_be_had_is_told_and_nothing_is_appended(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    put(100);
+    struct lqi_tail before = tail(), unused;
+    lqi_lock_patience_ms = 1;
+    hold(&shared->append);
+    IS(LQ_EBUSY, try_to_put(100));
+    IS(LQ_EBUSY, try_to_put(LARGE));
+    IS(LQ_EBUSY, lqi_append_mark(&queue->log));
+    IS(LQ_EBUSY, lqi_log_tail(&queue->log, &unused));
+    IS(LQ_EBUSY, lqi_commit_all(&queue->log));
+    IS(LQ_EBUSY, lq_sync(queue));
+    let_go();
+    EQUAL(tail().end, before.end);
+    hold(&shared->write);
+    IS(LQ_EBUSY, try_to_put(LARGE));
+    IS(LQ_EBUSY, lqi_write_out(&queue->log));
+    IS(LQ_EBUSY, lqi_prepare(&queue->log, 2));
+    IS(LQ_EBUSY, lqi_allocate(&queue->log));
+    IS(LQ_EBUSY, lqi_give_back_space(&queue->log));
+    IS(LQ_EBUSY, lqi_commit_all(&queue->log));
+    EQUAL(tail().end, before.end);
+    put(100); /* for which nobody needs to write */
+    let_go();
+    lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+    put(LARGE); /* whoever could not have the second lock has let go of the first */
+    end();
+}
+
+/* ---- two spans in the ring --------------------------------------------------------------- */
+
+static void a_span_that_is_not_written_out_yet_is_read_beside_the_next_one(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    put(1000);
+    OK(lqi_write_out(&queue->log)); /* the first span of all is none */
+    for (int rolls = 0; rolls < 2; rolls++) {
+        while (atomic_load(&shared->append_span) == atomic_load(&shared->write_span)) put(1000);
+        put(1000);
+        uint64_t number = atomic_load(&shared->append_span), salt, until, end_of_log = tail().end;
+        const struct lqi_span *newer = &shared->spans[number & 1], *older = &shared->spans[~number & 1];
+        uint64_t begins = atomic_load(&newer->position), first = lqi_ring_oldest(&queue->log.ring);
+        HOLDS(lqi_log_in_ring(&queue->log, begins, &salt, &until));
+        EQUAL(salt, atomic_load(&newer->salt));
+        EQUAL(until, end_of_log);
+        HOLDS(lqi_log_in_ring(&queue->log, begins - 8, &salt, &until));
+        EQUAL(salt, atomic_load(&older->salt));
+        EQUAL(until, begins);
+        uint64_t oldest = lqi_max64(atomic_load(&older->position), first);
+        HOLDS(lqi_log_in_ring(&queue->log, oldest, &salt, &until));
+        EQUAL(until, begins);
+        if (oldest) HOLDS(!lqi_log_in_ring(&queue->log, oldest - 8, &salt, &until));
+        HOLDS(!lqi_log_in_ring(&queue->log, end_of_log, &salt, &until));
+        read_all(rolls ? "second" : "first");
+        /* Its slot is another's as soon as its file is complete. */
+        OK(lqi_write_out(&queue->log));
+        EQUAL(atomic_load(&shared->write_span), number);
+        HOLDS(!lqi_log_in_ring(&queue->log, begins - 8, &salt, &until));
+        HOLDS(lqi_log_in_ring(&queue->log, begins, &salt, &until));
+    }
+    end();
+}
+
+static void an_index_entry_comes_with_the_first_record_behind_each_stride(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .segment_size = 1024 * KIB});
+    const uint64_t stride = lqi_index_stride(&queue->log.options);
+    for (int i = 0; i < 60; i++) put(i % 7 ? 9000 : 100);
+    const struct lqi_tail now = tail();
+    const struct lqi_span *span = &shared->spans[now.span & 1];
+    uint64_t position = 0, expected = 0, count = 0;
+    for (uint64_t id = 1; id <= last; position += lqi_record_span(sizes[id]), id++) {
+        if (position < expected) continue;
+        HOLDS(count < now.index_count);
+        EQUAL(span->index[count].position, position);
+        EQUAL(span->index[count].first_id, id);
+        count++;
+        expected = position + stride;
+    }
+    EQUAL(now.index_count, count);
+    HOLDS(count >= 5);
+    put(200 * KIB); /* one that goes straight to the file, and one for the next segment */
+    put(500 * KIB);
+    OK(lqi_write_out(&queue->log));
+    end();
+}
+
+/* ---- limits -------------------------------------------------------------------------------- */
+
+static void a_queue_takes_records_up_to_its_size_and_not_a_byte_more(void **state)
+{
+    const uint64_t size_max = 2 * SEGMENT;
+    for (int large = 0; large < 2; large++) {
+        begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .size_max = size_max});
+        const uint64_t left = large ? lqi_record_span(LARGE + 3000) : lqi_record_span(3000);
+        while (tail().end + lqi_record_span(4000) + left <= size_max) put(4000);
+        put(size_max - tail().end - left - LQI_RECORD_HEADER);
+        EQUAL(size_max - tail().end, left);
+        IS(LQ_EFULL, try_to_put(left - LQI_RECORD_HEADER + 1));
+        TEXT_HAS("full", "131072");
+        put(left - LQI_RECORD_HEADER);
+        IS(LQ_EFULL, try_to_put(0));
+        IS(LQ_EFULL, try_to_put(LARGE));
+        uint64_t before = tail().end;
+        OK(lqi_append_mark(&queue->log)); /* which is none of the user's */
+        EQUAL(tail().end, before + LQI_RECORD_HEADER);
+        end();
+    }
+}
+
+static void no_id_and_no_position_is_given_beyond_the_last(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    put(100);
+    lq_message three[3] = {{.data = "a", .size = 1}, {.data = "b", .size = 1}, {.data = "c", .size = 1}};
+    struct lqi_tail *now = &shared->tails[atomic_load(&shared->turn) & 1], before = *now;
+    const uint64_t no_ids[] = {LQI_ID_END - 3, LQI_ID_END - 2, LQI_ID_END - 1};
+    for (int i = 0; i < 3; i++) {
+        now->next_id = no_ids[i];
+        IS(LQ_ELIMIT, lq_put_batch(queue, three, 3, NULL));
+        TEXT_HAS("end");
+    }
+    IS(LQ_ELIMIT, lq_put(queue, "", 0, NULL));
+    IS(LQ_ELIMIT, try_to_put(LARGE));
+    *now = before;
+    now->end = LQI_POSITION_END - lqi_record_span(100) + 8;
+    IS(LQ_ELIMIT, try_to_put(100));
+    now->end = LQI_POSITION_END - lqi_record_span(LARGE) + 8;
+    IS(LQ_ELIMIT, try_to_put(LARGE));
+    *now = before;
+    put(100);
+    end();
+}
+
+static void a_mark_is_never_the_first_record_of_a_segment(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    OK(lqi_append_mark(&queue->log)); /* in no segment */
+    EQUAL(tail().records, 0);
+    put(100);
+    const struct lqi_span *span = &shared->spans[tail().span & 1];
+    while (tail().end + lqi_record_span(1000) <= span->limit) put(1000);
+    put(span->limit - tail().end - LQI_RECORD_HEADER - (LQI_RECORD_HEADER - 8)); /* a mark needs 8 bytes more */
+    struct lqi_tail before = tail();
+    OK(lqi_append_mark(&queue->log));
+    EQUAL(tail().end, before.end);
+    EQUAL(tail().span, before.span);
+    EQUAL(tail().mark, 0);
+    end();
+
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    put(100);
+    span = &shared->spans[tail().span & 1];
+    while (tail().end + lqi_record_span(1000) <= span->limit) put(1000);
+    put(span->limit - tail().end - 2 * LQI_RECORD_HEADER); /* and for this one there is room */
+    OK(lqi_append_mark(&queue->log));
+    EQUAL(tail().end, span->limit);
+    EQUAL(tail().mark, span->limit);
+    put(0);
+    end();
+}
+
+/* ---- death between the stores of a record that goes to its file -------------------------------- */
+
+struct death {
+    int step;
+};
+
+static int put_large_and_die(void *context)
+{
+    const struct death *death = context;
+    OK(lq_open(path, NULL, &queue));
+    shared = queue->log.state;
+    uint64_t written = atomic_load(&shared->written), from = atomic_load(&shared->ring.ring_from), appended = atomic_load(&shared->ring.appended);
+    put(LARGE + 5);
+    HOLDS(lqi_lock(&shared->append, "append lock") == LQI_LOCKED);
+    /* Behind the committing store nothing was shown, or ring_from, or `written` too. */
+    atomic_store(&shared->ring.appended, appended);
+    if (death->step < 2) atomic_store(&shared->written, written);
+    if (death->step < 1) atomic_store(&shared->ring.ring_from, from);
+    _exit(0);
+}
+
+static void a_large_record_is_there_wherever_behind_its_commit_its_putter_dies(void **state)
+{
+    for (int step = 0; step < 3; step++) {
+        begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+        put(100);
+        OK(lqi_write_out(&queue->log));
+        put(100);
+        struct death death = {.step = step};
+        EQUAL(child_run(put_large_and_die, &death), 0);
+        sizes[++last] = LARGE + 5;
+        put(100);
+        EQUAL(lqi_ring_oldest(&queue->log.ring), tail().end - lqi_record_span(100));
+        EQUAL(tail().direct, tail().end - lqi_record_span(100));
+        HOLDS(atomic_load(&shared->written) >= tail().direct);
+        end();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(records_of_every_size_come_out_as_they_went_in),
+        IN_DIRECTORY(what_went_to_its_file_is_written_when_it_is_appended),
+        IN_DIRECTORY(a_large_record_gets_a_segment_of_its_size_and_the_next_ones_are_as_usual),
+        IN_DIRECTORY(what_cannot_be_appended_leaves_no_trace),
+        IN_DIRECTORY(a_lock_that_cannot_be_had_is_told_and_nothing_is_appended),
+        IN_DIRECTORY(a_span_that_is_not_written_out_yet_is_read_beside_the_next_one),
+        IN_DIRECTORY(an_index_entry_comes_with_the_first_record_behind_each_stride),
+        IN_DIRECTORY(a_queue_takes_records_up_to_its_size_and_not_a_byte_more),
+        IN_DIRECTORY(no_id_and_no_position_is_given_beyond_the_last),
+        IN_DIRECTORY(a_mark_is_never_the_first_record_of_a_segment),
+        IN_DIRECTORY(a_large_record_is_there_wherever_behind_its_commit_its_putter_dies),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
