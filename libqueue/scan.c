@@ -167,7 +167,7 @@ static int locate(struct lqi_scan *scan, uint64_t limit, bool *ring_out, uint64_
     scan->salt = scan->segment.head.salt;
     end = lqi_min64(limit, scan->segment_end);
     if (scan->log->state)
-        end = lqi_min64(end, atomic_load_explicit(&scan->log->state->written, memory_order_acquire));
+        end = lqi_min64(end, lqi_max64(atomic_load_explicit(&scan->log->state->written, memory_order_acquire), scan->proven_end));
     *end_out = end;
     return LQ_OK;
 }
@@ -434,18 +434,27 @@ static int unreadable(struct lqi_scan *scan, uint64_t limit, bool head)
     return result == LQI_HOLE && !scan->hole.trimmed ? lqi_scan_unreadable(scan) : result;
 }
 
+/* `shared` says that there is less. It never ends in the middle of a record: somebody has written over its numbers, which is no damage to the log. */
+static bool ends_in_memory_only(const struct lqi_scan *scan, uint64_t end, uint64_t limit)
+{
+    return scan->log->state && end > lqi_min64(limit, lqi_max64(atomic_load(&scan->log->state->written), scan->proven_end));
+}
+
 static int try_next(struct lqi_scan *scan, uint64_t limit)
 {
     int err = fill(scan, LQI_RECORD_HEADER, limit);
     if (err == LQ_EIO && scan->log->over_unreadable) return unreadable(scan, limit, false);
+    if (err == LQ_EMPTY && ends_in_memory_only(scan, scan->position + LQI_RECORD_HEADER, limit)) return LQ_TIMEOUT;
     if (err == LQ_EMPTY) return damaged(scan, limit, "the log ends here, in the middle of a record");
     if (err) return err;
     if (!head_here(scan, &scan->record)) return damaged(scan, limit, "no record begins here: its header does not verify");
 
     uint64_t span = lqi_record_span(scan->record.size);
     if (scan->heads_only || scan->record.kind == LQI_RECORD_HOLE) span = LQI_RECORD_HEADER;
+    scan->proven_end = scan->position + span;
     err = fill(scan, span, limit);
     if (err == LQ_EIO && scan->log->over_unreadable) return unreadable(scan, limit, true);
+    if (err == LQ_EMPTY && ends_in_memory_only(scan, scan->position + span, limit)) return LQ_TIMEOUT;
     if (err == LQ_EMPTY) return damaged(scan, limit, "the record is cut off");
     if (err) return err;
     return take(scan, NULL);
