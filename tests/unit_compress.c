@@ -16,6 +16,7 @@
 #include "compress.h"
 #include "libqueue.h"
 #include "support/hex.h"
+#include "support/random64.h"
 
 /* ---- a machine without memory -------------------------------------------- */
 
@@ -59,16 +60,6 @@ int inflateInit_(z_streamp stream, const char *version, int size)
 }
 
 /* ---- bytes ----------------------------------------------------------------- */
-
-/* xorshift64: the same numbers in every run. */
-static uint64_t random64(void)
-{
-    static uint64_t state = 88172645463325252u;
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-}
 
 static uint8_t *block(uint32_t size)
 {
@@ -176,6 +167,61 @@ static void what_saves_less_than_an_eighth_is_not_packed(void **state)
         free(packed);
     }
     assert_in_range(least, SIZE / 8, SIZE / 8 + 100);
+}
+
+/* How long the stream is that zlib makes of so many bytes between 512 and 1023. */
+static uint32_t stream_size(uint8_t *raw, uint32_t size)
+{
+    uint8_t stream_bytes[2048];
+    z_stream stream = {.next_in = raw, .avail_in = size, .next_out = stream_bytes, .avail_out = sizeof stream_bytes};
+    assert_int_equal(deflateInit2(&stream, 6, Z_DEFLATED, 10, 3, Z_DEFAULT_STRATEGY), Z_OK);
+    assert_int_equal(deflate(&stream, Z_FINISH), Z_STREAM_END);
+    deflateEnd(&stream);
+    return (uint32_t)sizeof stream_bytes - stream.avail_out;
+}
+
+static void an_eighth_is_enough_to_the_byte(void **state)
+{
+    (void)state;
+    unsigned just_enough = 0, just_too_little = 0;
+
+    for (uint32_t size = 600; size < 608; size++) {
+        for (uint32_t zeroes = 60; zeroes < 120; zeroes++) {
+            uint8_t *raw = block(size), *packed = block(size);
+            uint32_t packed_size, takes;
+
+            for (uint32_t i = 0; i < size; i++) raw[i] = i < zeroes ? 0 : (uint8_t)random64();
+            takes = LQI_PACK_HEADER + stream_size(raw, size);
+            assert_int_equal(lqi_pack(raw, size, 6, packed, &packed_size), LQ_OK);
+            assert_int_equal(packed_size, 8 * (size - takes) >= size && takes < size ? takes : 0);
+            just_enough += packed_size && 8 * (size - takes - 1) < size;
+            just_too_little += !packed_size && takes <= size && 8 * (size - takes + 1) >= size;
+            free(raw);
+            free(packed);
+        }
+    }
+    assert_true(just_enough > 0);
+    assert_true(just_too_little > 0);
+}
+
+/* So that who reads it needs no more memory than that. */
+static void a_stream_asks_for_no_larger_window_than_its_bytes(void **state)
+{
+    (void)state;
+    for (uint32_t power = 256; power <= 65536; power *= 2) {
+        for (uint32_t size = power - 1; size <= power; size++) {
+            uint8_t *raw = calloc(1, size), *packed = block(size);
+            uint32_t packed_size;
+
+            assert_non_null(raw);
+            assert_int_equal(lqi_pack(raw, size, 6, packed, &packed_size), LQ_OK);
+            uint32_t window = 256u << (packed[LQI_PACK_HEADER] >> 4);
+            assert_true(window > size || window == 32768);
+            assert_true(window / 2 <= size || window == 512);
+            free(raw);
+            free(packed);
+        }
+    }
 }
 
 static void small_payloads_pack_too(void **state)
@@ -354,6 +400,8 @@ int main(void)
         cmocka_unit_test(bytes_packed_once_come_back_for_ever),
         cmocka_unit_test(noise_is_not_packed),
         cmocka_unit_test(what_saves_less_than_an_eighth_is_not_packed),
+        cmocka_unit_test(an_eighth_is_enough_to_the_byte),
+        cmocka_unit_test(a_stream_asks_for_no_larger_window_than_its_bytes),
         cmocka_unit_test(small_payloads_pack_too),
         cmocka_unit_test(a_level_that_is_none_is_refused),
         cmocka_unit_test(a_raw_size_that_cannot_be_true_is_refused),
