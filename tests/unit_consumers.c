@@ -167,6 +167,46 @@ static void a_consumer_whose_deletion_failed_is_as_it_was_or_gone(void **state)
     }
 }
 
+static pthread_barrier_t barrier;
+
+static void *hold_the_lock(void *context)
+{
+    lq_queue *queue = context;
+    struct lqi_consumer_slot *slot = lqi_consumers_find(queue->map.head, "c");
+    OK(lqi_consumer_lock(&queue->map, slot, NULL));
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
+    lqi_consumer_unlock(slot);
+    return NULL;
+}
+
+static void who_does_not_get_the_lock_of_a_consumer_neither_deletes_nor_opens_it(void **state)
+{
+    pthread_t thread;
+    lq_consumer *consumer;
+    int patience = lqi_lock_patience_ms;
+    use_queue(state, "q");
+    fill();
+    lq_queue *queue = open_on(&lqi_io_posix);
+    OK(lq_consumer_close(api_consumer(queue, "c", &in_window)));
+    pthread_barrier_init(&barrier, NULL, 2);
+    EQUAL(pthread_create(&thread, NULL, hold_the_lock, queue), 0);
+    pthread_barrier_wait(&barrier);
+    lqi_lock_patience_ms = 1;
+    IS(LQ_EBUSY, lq_consumer_delete(queue, "c"));
+    IS(LQ_EBUSY, lq_consumer_open(queue, "c", NULL, &consumer));
+    lqi_lock_patience_ms = patience;
+    HOLDS(api_file_exists(offset_file("c")));
+    pthread_barrier_wait(&barrier);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&barrier);
+    consumer = api_consumer(queue, "c", NULL);
+    api_take_range(consumer, 1, MESSAGES, SIZE);
+    OK(lq_consumer_close(consumer));
+    OK(lq_consumer_delete(queue, "c"));
+    OK(lq_close(queue));
+}
+
 static void an_offset_file_removed_by_hand_is_no_obstacle_to_deleting(void **state)
 {
     lq_consumer *consumer;
@@ -394,6 +434,7 @@ int main(void)
         IN_DIRECTORY(a_consumer_for_which_there_is_no_room_holds_nothing_back),
         IN_DIRECTORY(an_offset_file_that_was_there_stays_when_its_consumer_cannot_be_opened),
         IN_DIRECTORY(a_consumer_whose_deletion_failed_is_as_it_was_or_gone),
+        IN_DIRECTORY(who_does_not_get_the_lock_of_a_consumer_neither_deletes_nor_opens_it),
         IN_DIRECTORY(an_offset_file_removed_by_hand_is_no_obstacle_to_deleting),
         IN_DIRECTORY(more_offset_files_than_can_be_used_are_refused),
         IN_DIRECTORY(a_file_that_was_damaged_as_the_queue_was_opened_is_not_used_before_it_is_opened_again),

@@ -485,8 +485,10 @@ static void any_number_of_saves_leaves_the_entry_that_was_synced(void **state)
     for (int epoch = 0; epoch < 4; epoch++) {
         end_epoch(&position);
         for (int i = 0; i < 60 + epoch * 40; i++) {
+            uint64_t before = position.newest.sequence;
             floor++, delivered++;
             save_next(&position, floor, delivered, delivered, delivered);
+            assert_true(position.newest.sequence > before); /* no two bear one number */
         }
         tear_everything();
         save_next(&position, floor, delivered, floor + 1, delivered);
