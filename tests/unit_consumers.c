@@ -1,5 +1,6 @@
 /* Consumers between their offset files and the working memory: made, loaded and deleted, on a machine that fails, and from
- * files that are damaged. (What the dead leave is in unit_consumers_rescue.c, what is saved in unit_consumers_saves.c.) */
+ * files that are damaged. (How they come to life is in unit_consumers_life.c, what is saved
+ * in unit_consumers_saves.c, and what the dead leave in unit_consumers_rescue.c.) */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>

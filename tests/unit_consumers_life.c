@@ -1,0 +1,293 @@
+/* A consumer that comes to life: what it brings into its offset file and in which order, where a new one begins, and what all
+ * offset files together witness of the log. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "support/each_fault.h"
+#include "support/noted_consumer.h"
+
+/* ---- coming to life ------------------------------------------------------------------------- */
+
+/* A queue that is opened anew, of whose consumer 3 and 5 of ten messages are settled. */
+static void begin_anew(void **state)
+{
+    begin(state);
+    take(10);
+    OK(lq_ack(consumer, &taken[2]));
+    OK(lq_ack(consumer, &taken[4]));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    OK(lqi_open_io(&machine, queue_path, NULL, &queue));
+    slot = lqi_consumers_find(queue->map.head, "c");
+    HOLDS(slot != NULL);
+    calls[0] = 0;
+}
+
+/* What was settled before is still, and what was tried has been tried. */
+static void has_lost_no_ack(void)
+{
+    static const uint64_t ids[] = {1, 2, 4, 6, 7, 8, 9, 10, 11};
+    size_t got;
+    consumer = api_consumer(queue, "c", NULL);
+    OK(lq_get_batch(consumer, taken, 9, &got, 0));
+    EQUAL(got, 9);
+    for (size_t i = 0; i < 9; i++) EQUAL(taken[i].id, ids[i]);
+    for (size_t i = 0; i < 8; i++) EQUAL(taken[i].attempts, 2);
+}
+
+/* An entry of an incarnation whose words are not there would make all of them void. */
+static void who_fails_to_bring_a_consumer_to_life_leaves_its_words_to_who_saves_next(void **state)
+{
+    begin_anew(state);
+    write_error = EIO;
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    HOLDS(strcmp(calls, "b1") == 0); /* the words could not be written */
+    write_error = 0;
+    OK(lq_sync(queue));
+    has_lost_no_ack();
+    end();
+}
+
+static int entry_and_death(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    int error = note_write(io, fd, offset, data, size);
+    return offset < LQI_POSITION_BLOCKS_AT ? EIO : error;
+}
+
+static int no_entry(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    if (offset >= LQI_POSITION_BLOCKS_AT) return note_write(io, fd, offset, data, size);
+    note("e");
+    return EIO;
+}
+
+static int blocks_and_death(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    int error = note_write(io, fd, offset, data, size);
+    return offset >= LQI_POSITION_BLOCKS_AT ? EIO : error;
+}
+
+/* The first has its words written and not its entry; the second writes over those words, and gets no further. */
+static void who_fails_after_another_has_failed_leaves_the_words_too(void **state)
+{
+    begin_anew(state);
+    machine.write = no_entry;
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    was_called("b1se");
+    machine.write = blocks_and_death;
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    was_called("b1");
+    machine.write = note_write;
+    OK(lq_sync(queue));
+    has_lost_no_ack();
+    end();
+}
+
+/* The newest entry counts, but a power loss may take it back: the words of the one before it must not be written over. */
+static void what_is_not_synced_is_synced_before_its_past_is_written_over(void **state)
+{
+    begin_anew(state);
+    machine.write = entry_and_death; /* written, and nobody lives to note it */
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    was_called("b1se");
+    machine.write = note_write;
+    consumer = api_consumer(queue, "c", NULL);
+    was_called("sb1ses");
+    OK(lq_consumer_close(consumer));
+    has_lost_no_ack();
+    end();
+}
+
+static int fail_dir_sync(const struct lqi_io *io, int dir)
+{
+    (void)io;
+    (void)dir;
+    return EIO;
+}
+
+static int fail_unlink(const struct lqi_io *io, int dir, const char *name)
+{
+    (void)io;
+    (void)dir;
+    (void)name;
+    return EIO;
+}
+
+/* It is there, though its maker could neither say so nor take it away again: what came since is for it. */
+static void a_consumer_whose_maker_has_failed_stands_where_its_file_says(void **state)
+{
+    lq_consumer *late;
+    lq_message message;
+    const lq_consumer_options options = {.size = sizeof options, .start = LQ_START_END};
+    begin(state);
+    machine.dir_sync = fail_dir_sync;
+    machine.unlink = fail_unlink;
+    IS(LQ_EIO, lq_consumer_open(queue, "late", &options, &late));
+    machine.dir_sync = lqi_io_posix.dir_sync;
+    machine.unlink = lqi_io_posix.unlink;
+    api_put_range(queue, MESSAGES + 1, MESSAGES + 5, BODY);
+    OK(lq_sync(queue));
+    OK(lq_consumer_open(queue, "late", &options, &late));
+    for (uint64_t id = MESSAGES + 1; id <= MESSAGES + 5; id++) {
+        OK(lq_poll(late, &message));
+        EQUAL(message.id, id);
+    }
+    OK(lq_consumer_close(late));
+    end();
+}
+
+/* ---- witnesses ------------------------------------------------------------------------------- */
+
+static const uint8_t uuid[16] = "0123456789abcde";
+
+static void make_file(int dir, const char *name, uint64_t durable, uint64_t durable_id)
+{
+    const struct lqi_position_entry first = {.durable = durable, .durable_id = durable_id, .time_us = 1};
+    OK(lqi_position_create(&lqi_io_posix, dir, name, uuid, 64, &first, 0600));
+}
+
+static int open_to_read(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    EQUAL(flags, LQI_OPEN_READ);
+    return lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
+static void ask_on_a_sick_machine(struct io_fault *fault, void *context)
+{
+    struct lqi_position_entry promise;
+    int err = lqi_consumers_promise(&fault->io, *(int *)context, uuid, &promise);
+    IS(fault->hits ? LQ_EIO : LQ_OK, err);
+    if (!err) EQUAL(promise.durable, 5000);
+    if (!err) EQUAL(promise.durable_id, 70);
+}
+
+/* Each may know more of one thing; what is damaged knows nothing, and what cannot be read just now might know the most. */
+static void the_most_that_any_offset_file_witnesses_counts(void **state)
+{
+    struct lqi_position_entry promise = {.durable = 1, .durable_id = 1};
+    struct lqi_io io = lqi_io_posix;
+    char path[4300];
+    int dir = -1;
+    EQUAL(io.dir_open(&io, -1, *state, &dir), 0);
+    io.open = open_to_read;
+    OK(lqi_consumers_promise(&io, dir, uuid, &promise));
+    EQUAL(promise.durable, 0);
+    EQUAL(promise.durable_id, 0);
+    make_file(dir, "a", 5000, 10);
+    make_file(dir, "b", 3000, 70);
+    make_file(dir, "c", 4000, 20);
+    OK(lqi_consumers_promise(&io, dir, uuid, &promise));
+    EQUAL(promise.durable, 5000);
+    EQUAL(promise.durable_id, 70);
+
+    make_file(dir, "aa", 9000, 90); /* damaged, and before others in the list */
+    snprintf(path, sizeof path, "%s/aa.pos", (char *)*state);
+    api_file_flip(path, 100, 1);
+    api_file_flip(path, 612, 1);
+    snprintf(path, sizeof path, "%s/d.pos", (char *)*state);
+    HOLDS(mkdir(path, 0700) == 0);
+    OK(lqi_consumers_promise(&io, dir, uuid, &promise));
+    EQUAL(promise.durable, 5000);
+    EQUAL(promise.durable_id, 70);
+    HOLDS(each_fault(ask_on_a_sick_machine, &dir) > 2 * 5);
+    io.close(&io, dir);
+}
+
+static void a_consumer_in_doubt_is_known_wherever_it_is(void **state)
+{
+    (void)state;
+    struct lqi_shared *head = calloc(1, sizeof *head);
+    HOLDS(!lqi_consumers_doubtful(head));
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i += LQI_CONSUMERS_MAX - 1) {
+        atomic_store(&head->consumers[i].in_doubt, 1);
+        HOLDS(!lqi_consumers_doubtful(head)); /* of nobody */
+        atomic_store(&head->consumers[i].state, LQI_CONSUMER_USED);
+        HOLDS(lqi_consumers_doubtful(head));
+        atomic_store(&head->consumers[i].in_doubt, 0);
+        HOLDS(!lqi_consumers_doubtful(head));
+    }
+    free(head);
+}
+
+/* ---- where it begins --------------------------------------------------------------------------- */
+
+static void a_new_consumer_begins_where_it_is_told(void **state)
+{
+    begin(state);
+    const struct {
+        lq_consumer_options options;
+        uint64_t floor;
+    } cases[] = {
+        {{.start = LQ_START_BEGIN}, 0}, {{.start = LQ_START_END}, MESSAGES}, {{.start = LQ_START_ID, .start_id = 1}, 0},
+        {{.start = LQ_START_ID, .start_id = 0}, 0}, {{.start = LQ_START_ID, .start_id = 7}, 6}, {{.start = LQ_START_ID, .start_id = MESSAGES}, MESSAGES - 1},
+        {{.start = LQ_START_ID, .start_id = MESSAGES + 1}, MESSAGES}, {{.start = LQ_START_ID, .start_id = UINT64_MAX}, MESSAGES},
+        {{.start = LQ_START_TIME, .start_time_us = 1}, 0}, {{.start = LQ_START_TIME, .start_time_us = INT64_MAX}, MESSAGES},
+    };
+    int descriptor = next_descriptor();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[10];
+        struct kept kept;
+        snprintf(name, sizeof name, "n%zu", i);
+        int64_t before = lqi_io_posix.wall_us(&lqi_io_posix);
+        lq_consumer *made = api_consumer(queue, name, &cases[i].options);
+        EQUAL(lqi_floor(made->slot), cases[i].floor);
+        EQUAL(lqi_delivered(made->slot), cases[i].floor);
+        if (cases[i].options.start == LQ_START_END) EQUAL(atomic_load(&made->slot->next_position), atomic_load(&queue->log.state->ring.appended));
+        EQUAL(made->slot->window, 65536);
+        struct lqi_position_entry entry = entry_of(name, &kept);
+        EQUAL(entry.floor, cases[i].floor);
+        EQUAL(entry.durable, atomic_load(&queue->log.state->synced));
+        EQUAL(entry.durable_id, MESSAGES);
+        HOLDS(entry.time_us >= before);
+        OK(lq_consumer_close(made));
+        OK(lq_consumer_delete(queue, name));
+        EQUAL(next_descriptor(), descriptor);
+        calls[0] = 0;
+    }
+    end();
+}
+
+static void nothing_begins_before_what_is_kept(void **state)
+{
+    begin(state);
+    uint64_t first_id = atomic_exchange(&queue->log.state->first_id, 101); /* as if retention had deleted what is before */
+    const lq_consumer_options cases[] = {{.start = LQ_START_BEGIN}, {.start = LQ_START_ID, .start_id = 7}, {.start = LQ_START_ID, .start_id = 101},
+                                         {.start = LQ_START_TIME, .start_time_us = 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct kept kept;
+        lq_consumer *made = api_consumer(queue, "n", &cases[i]);
+        EQUAL(lqi_floor(made->slot), 100);
+        EQUAL(lqi_delivered(made->slot), 100);
+        EQUAL(entry_of("n", &kept).floor, 100);
+        EQUAL(api_consumer_stats(queue, "n").dropped, 0);
+        OK(lq_consumer_close(made));
+        OK(lq_consumer_delete(queue, "n"));
+        calls[0] = 0;
+    }
+    atomic_store(&queue->log.state->first_id, first_id);
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(who_fails_to_bring_a_consumer_to_life_leaves_its_words_to_who_saves_next),
+        IN_DIRECTORY(who_fails_after_another_has_failed_leaves_the_words_too),
+        IN_DIRECTORY(what_is_not_synced_is_synced_before_its_past_is_written_over),
+        IN_DIRECTORY(a_consumer_whose_maker_has_failed_stands_where_its_file_says),
+        IN_DIRECTORY(the_most_that_any_offset_file_witnesses_counts),
+        IN_DIRECTORY(a_consumer_in_doubt_is_known_wherever_it_is),
+        IN_DIRECTORY(a_new_consumer_begins_where_it_is_told),
+        IN_DIRECTORY(nothing_begins_before_what_is_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
