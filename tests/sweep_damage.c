@@ -17,7 +17,7 @@
  *     LQ_SWEEP=VARIANT:KIND:FILE:AT:SIZE sweep_damage   one case again, as a failure names it
  *     LQ_SWEEP_SECONDS=3600 sweep_damage                round after round, for so long or until no case is left
  *     LQ_SWEEP_WHOLE=1 sweep_damage                     first of all every bit of the closed queue, of more than 64 KiB, and of what
- *                                                       `shared` says of the consumers of the killed one
+ *                                                       `shared` says of the log and the consumers of the killed one
  *     LQ_SEED=n                                         another round first, other cases repaired
  *     LQ_SWEEP_JOBS=n                                   processes; as many as there are CPUs
  *     LQ_SWEEP_WRONG=n                                  how many failures are enough: 20
@@ -534,12 +534,16 @@ static void flip_stretch(const struct specimen *specimen, size_t file, uint64_t 
     sweep.tally->memory += size;
 }
 
-/* Every bit of what the dead knew of the consumers: their numbers, and the slots of the messages above their floors. */
-static void flip_consumers(const struct specimen *specimen)
+/* Every bit of what the dead knew of the log, but for the ring and the index, and of the consumers: their numbers, and the slots of the
+ * messages above their floors. */
+static void flip_memory(const struct specimen *specimen)
 {
     for (size_t f = 0; f < specimen->file_count; f++) {
         if (strcmp(specimen->files[f].name, LQI_SHARED_NAME) != 0) continue;
         const struct lqi_shared *head = (const void *)specimen->files[f].bytes;
+        uint64_t spans = offsetof(struct lqi_shared, log) + offsetof(struct lqi_log_state, spans);
+        flip_stretch(specimen, f, 0, spans);
+        for (size_t i = 0; i < 2; i++) flip_stretch(specimen, f, spans + i * sizeof(struct lqi_span), offsetof(struct lqi_span, index));
         for (size_t i = 0; i < CONSUMERS; i++) {
             const struct lqi_consumer_slot *consumer = &head->consumers[i];
             uint64_t slots = consumer->region_offset + offsetof(struct lqi_region, slots) + (consumer->floor + 1) * sizeof(struct lqi_slot);
@@ -552,7 +556,7 @@ static void flip_consumers(const struct specimen *specimen)
 static void work(bool whole, uint64_t rounds)
 {
     if (whole) flip_all(&variants[0]);
-    if (whole) flip_consumers(&variants[1]);
+    if (whole) flip_memory(&variants[1]);
     sweep.started_us = api_now_us();
     for (unsigned variant = 0; variant < 2; variant++) hit_wholes(&variants[variant]);
     for (uint64_t round = 0; round < rounds && !is_over(round); round++) {
