@@ -49,6 +49,8 @@ int lqi_view_refresh(struct lqi_view *view)
     if (!err && !in_use(view)) lqi_shared_detach(&view->map);
     view->log.shared = view->map.head;
     view->log.state = view->map.head ? &view->map.head->log : NULL;
+    /* What is nowhere but in memory would be missing without a word. (A memory that is unreadable itself does not hide the files.) */
+    if (err == LQ_ENOMEM || err == LQ_ELIMIT) return err;
     if (!view->map.head) return find_end(view);
     lqi_shared_ring(&view->map, &view->log.ring);
     know_trim(view);
