@@ -375,6 +375,14 @@ static int note_any(void *context, const char *name)
     return *(bool *)context = true;
 }
 
+/* We have opened it: has anybody else, since? */
+static bool others_came(const lq_queue *queue)
+{
+    for (uint32_t i = 0; i < LQI_HANDLES_MAX; i++)
+        if (i != queue->handle && atomic_load(&queue->map.head->handles[i].generation)) return true;
+    return false;
+}
+
 /* Has anybody found the queue that we have made, and begun to use it? With the open lock. */
 static bool taken_up(lq_queue *queue)
 {
@@ -387,10 +395,20 @@ static bool taken_up(lq_queue *queue)
     if (queue->io->dir_list(queue->io, queue->consumers_dir, note_any, &found) || found) return true;
     if (lqi_segment_list(queue->io, queue->log.log_dir, &ids, &count, NULL)) return true;
     free(ids);
+    if (queue->handle_generation) return count || others_came(queue);
     /* Somebody who has set it up, and has left again. */
     int err = lqi_shared_attach(&map, queue->io, queue->dir, queue->meta.uuid, true);
     lqi_shared_detach(&map);
     return count || err != LQ_ENOTFOUND;
+}
+
+/* Half opened, our own locks would look like another's. */
+static int open_made_again(lq_queue *queue)
+{
+    lqi_process_remove(&queue->forkable);
+    close_files(queue);
+    (void)lqi_process_add(&queue->forkable); /* it could be before */
+    return lqi_queue_files_open_made(queue);
 }
 
 /* A queue that was made and could not be opened then, for want of disk space most likely, is taken away again: its options would
@@ -400,11 +418,8 @@ static int unmake(lq_queue *queue, int why)
     char text[LQI_TEXT_MAX];
     memcpy(text, lq_error_text(), sizeof text);
 
-    /* Our own locks would look like another's. */
-    lqi_process_remove(&queue->forkable);
-    close_files(queue);
-    (void)lqi_process_add(&queue->forkable); /* it could be before */
-    if (lqi_queue_files_open_made(queue) == LQ_OK && lock_open(queue) == LQ_OK) {
+    int err = queue->handle_generation ? LQ_OK : open_made_again(queue);
+    if (!err && lock_open(queue) == LQ_OK) {
         if (!taken_up(queue)) {
             queue->io->unlink(queue->io, queue->dir, LQI_SHARED_NAME);
             queue->io->unlink(queue->io, queue->dir, LQI_META_NAME); /* last: as long as it is there, it is a queue */

@@ -16,6 +16,7 @@
 #include "support/api.h"
 #include "support/damage.h"
 #include "support/each_fault.h"
+#include "support/libc_fault.h"
 
 static char queue_path[4200];
 static const lq_options large = {.size = sizeof large, .ring_size = 1 << 20, .segment_size = 1 << 20, .compression = 1};
@@ -122,12 +123,13 @@ static struct {
     struct lqi_io io;
     enum { STAYS, LEAVES, HAS_PUT, HAS_CONSUMED } what;
     lq_queue *queue;
+    const lq_options *options;
     unsigned asked;
-} other;
+} other = {.options = &large};
 
 static void come_in(void)
 {
-    OK(lq_open(queue_path, &large, &other.queue));
+    OK(lq_open(queue_path, other.options, &other.queue));
     if (other.what == HAS_PUT) EQUAL(api_put(other.queue, "theirs"), 1);
     if (other.what == HAS_CONSUMED) OK(lq_consumer_close(api_consumer(other.queue, "theirs", NULL)));
     if (other.what == STAYS) return;
@@ -160,6 +162,69 @@ static void what_somebody_else_has_begun_to_use_stays(void **state)
         OK(lq_close(queue));
         OK(lq_close(other.queue));
     }
+}
+
+/* It was opened, and then there is no thread to sync it, or retention cannot list what may go. */
+static const lq_options of_a_thread = {.size = sizeof of_a_thread, .ring_size = 1 << 20, .segment_size = 1 << 20, .compression = 1, .sync = LQ_SYNC_INTERVAL};
+static const lq_options of_limits = {.size = sizeof of_limits, .ring_size = 1 << 20, .segment_size = 1 << 20, .compression = 1,
+                                     .retention = LQ_RETAIN_LIMITS, .age_max_ms = 1000};
+
+static void what_was_opened_and_cannot_be_kept_up_is_taken_away_too(void **state)
+{
+    lq_queue *queue;
+    begin(state);
+    fail_calls(PTHREAD_CREATE, 0, 1, EAGAIN);
+    IS(LQ_ELIMIT, lq_open(queue_path, &of_a_thread, &queue));
+    all_failed();
+    TEXT_HAS("thread");
+    use(&small);
+
+    unsigned hits = 0;
+    for (uint64_t nth = 1; nth < 30; nth++) {
+        struct io_fault fault;
+        begin(state);
+        io_fault_init(&fault, &lqi_io_posix);
+        io_fault_plan(&fault, IO_DIR_LIST, nth, false, EIO);
+        int err = lqi_open_io(&fault.io, queue_path, &of_limits, &queue);
+        hits += fault.hits > 0;
+        HOLDS(!err || fault.hits);
+        io_fault_end(&fault);
+        if (!err) OK(lq_close(queue));
+        use(err ? &small : &of_limits);
+        io_fault_release(&fault);
+    }
+    HOLDS(hits >= 2);
+}
+
+/* Just before we are about to take it away. */
+static int lock_after(const struct lqi_io *io, int fd, uint64_t byte)
+{
+    (void)io;
+    if (byte == LQI_BYTE_OPEN && ++other.asked == 2) come_in();
+    return lqi_io_posix.lock(&lqi_io_posix, fd, byte);
+}
+
+static void what_was_opened_by_others_meanwhile_stays(void **state)
+{
+    for (other.what = STAYS; other.what <= HAS_CONSUMED; other.what++) {
+        lq_queue *queue;
+        begin(state);
+        other.io = lqi_io_posix;
+        other.io.lock = lock_after;
+        other.options = &of_a_thread;
+        other.asked = 0;
+        fail_calls(PTHREAD_CREATE, 0, 1, EAGAIN);
+        IS(LQ_ELIMIT, lqi_open_io(&other.io, queue_path, &of_a_thread, &queue));
+        all_failed();
+        EQUAL(other.asked, 2);
+        IS(LQ_EMISMATCH, lq_open(queue_path, &small, &queue));
+        OK(lq_open(queue_path, &of_a_thread, &queue));
+        EQUAL(api_stats(queue).last_id, other.what == HAS_PUT);
+        EQUAL(api_stats(queue).consumers, other.what == HAS_CONSUMED);
+        OK(lq_close(queue));
+        OK(lq_close(other.queue));
+    }
+    other.options = &large;
 }
 
 /* Others have made it while we were about to. */
@@ -361,6 +426,8 @@ int main(void)
         IN_DIRECTORY(whichever_call_fails_other_options_will_do),
         IN_DIRECTORY(what_fails_while_it_is_taken_away_is_not_what_is_told),
         IN_DIRECTORY(what_somebody_else_has_begun_to_use_stays),
+        IN_DIRECTORY(what_was_opened_and_cannot_be_kept_up_is_taken_away_too),
+        IN_DIRECTORY(what_was_opened_by_others_meanwhile_stays),
         IN_DIRECTORY(what_another_maker_has_made_stays),
         IN_DIRECTORY(who_waited_for_a_maker_that_failed_makes_the_queue_himself),
         IN_DIRECTORY(who_found_the_meta_of_a_maker_that_failed_makes_the_queue_himself),
