@@ -152,13 +152,13 @@ static int init_head(struct lqi_shared_map *map, const uint8_t uuid[16], uint64_
     struct lqi_shared *head = map->head;
     struct lqi_identity *identity = &head->identity;
     struct lqi_io_stat stat;
-    int error = map->io->stat(map->io, map->file.fd, &stat);
 
-    /* First of all it says that nothing in it counts; so it stays until the caller has filled it. */
+    /* First of all it says that nothing in it counts; so it stays until the caller has filled it. (A call into the unknown is
+     * behind that store, so that it is made before the others.) */
     atomic_store(&identity->ready, 0);
-    atomic_thread_fence(memory_order_seq_cst);
-    memset(head, 0, sizeof *head);
+    int error = map->io->stat(map->io, map->file.fd, &stat);
     if (error) return lqi_fail_errno(error, "look at", map->file.name, -1);
+    memset(head, 0, sizeof *head);
     int err = this_boot(map->io, identity->boot_id);
     if (err) return err;
     memcpy(identity->magic, magic, sizeof magic);
