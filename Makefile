@@ -146,6 +146,8 @@ CLI_CALLS := $(addprefix lq_,open close put_batch sync get_stats get_consumer_st
              reader_wait verify repair error_text version) read write pipe2 scandir opendir fdatasync fsync steady_time_us stop_sleep_us
 $(BUILD)/tests/unit_cli_calls: private WRAP = $(addprefix -Wl$(comma)--wrap=,$(CLI_CALLS))
 
+$(BUILD)/fuzz/fuzz_ops: $(call OBJECTS,$(wildcard fuzz/ops_*.c))
+
 # The parts of lq that read what people type.
 $(BUILD)/fuzz/fuzz_cli: $(patsubst %,$(BUILD)/cli/%.o,base64 human json_read out parse report utf8)
 # All of lq; main.c is included by the target, which comes between it and the machine.
@@ -178,7 +180,7 @@ $(BUILD)/flags: FORCE
 	@echo '$(LINK) $(ALL_CFLAGS)' > $@.new; cmp -s $@.new $@ || mv $@.new $@
 
 -include $(patsubst %.o,%.d,$(call OBJECTS,$(LIB_SRC) $(CLI_SRC) $(SUPPORT_SRC) $(TEST_SRC) \
-           $(EXAMPLE_SRC) $(DISK_SRC) $(BENCH_SRC) $(FUZZ_SRC) fuzz/replay.c))
+           $(EXAMPLE_SRC) $(DISK_SRC) $(BENCH_SRC) $(FUZZ_SRC) $(wildcard fuzz/ops_*.c) fuzz/replay.c))
 
 # ---- how it is tested ------------------------------------------------------
 

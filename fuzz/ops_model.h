@@ -47,19 +47,9 @@ struct model {
 
 /* ---- bodies: any message's bytes follow from its id ---------------------- */
 
-static uint8_t patterns[2][PATTERN];
-static const uint8_t *pattern; /* the one in use */
+extern const uint8_t *pattern; /* the one in use */
 
-static inline void pattern_choose(bool compressible)
-{
-    uint32_t state = 1;
-    for (size_t i = 0; i < PATTERN && !patterns[0][PATTERN - 1]; i++) { /* once */
-        state = state * 1664525 + 1013904223;
-        patterns[0][i] = (uint8_t)(state >> 24 | (i + 1 == PATTERN));
-        patterns[1][i] = (uint8_t)(state >> 30);
-    }
-    pattern = patterns[compressible];
-}
+void pattern_choose(bool compressible);
 
 static inline const uint8_t *bytes_of(uint64_t id, unsigned part)
 {
