@@ -50,7 +50,7 @@ check 'what a command finishes after SIGTERM is acked, and no other is taken' fi
 # It does not read what it is given, more than a pipe holds; so get is told to stop in the middle of writing.
 told_once() {
     head -c 300000 /dev/zero | lq put to --whole && rm -f started told
-    "$LQ" get to -c x -- sh -c 'trap "echo told >>told" TERM; touch started; sleep 0.8; exit 3' 2>err &
+    "$LQ" get to -c x -- sh -c 'trap "echo told >>told" TERM; touch started; until [ -e told ]; do sleep 0.05; done; sleep 0.4; exit 3' 2>err &
     pid=$!
     eventually [ -e started ] && sleep 0.3 && kill -TERM "$pid"
     wait "$pid" 2>/dev/null
