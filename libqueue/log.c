@@ -110,7 +110,6 @@ static int begin_span(struct lqi_log *log, struct lqi_tail *tail, uint64_t capac
     atomic_store_explicit(&span->allocated, 1, memory_order_relaxed);
     tail->span++;
     tail->index_count = 0;
-    tail->indexed = 0;
     return LQ_OK;
 }
 

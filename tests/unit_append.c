@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -20,7 +21,7 @@
 #include "support/scratch.h"
 #include "writeout.h"
 
-enum { KIB = 1024, SEGMENT = 64 * KIB, RING = 64 * KIB, LARGE = RING / 4 - LQI_RECORD_HEADER + 1, MESSAGES = 200 };
+enum { KIB = 1024, SEGMENT = 64 * KIB, RING = 64 * KIB, LARGE = RING / 4 - LQI_RECORD_HEADER + 1, MESSAGES = 5000 };
 
 static struct io_fault fault;
 static char path[4096];
@@ -44,7 +45,7 @@ static void begin(void **state, lq_options options)
     quick.sync = quick.dir_sync = no_sync;
     options.size = sizeof options;
     if (!options.segment_size) options.segment_size = SEGMENT;
-    options.ring_size = RING;
+    if (!options.ring_size) options.ring_size = RING;
     io_fault_init(&fault, &quick);
     snprintf(path, sizeof path, "%s", api_path(*state, "q"));
     OK(lqi_open_io(&fault.io, path, &options, &queue));
@@ -153,6 +154,9 @@ static void a_large_record_gets_a_segment_of_its_size_and_the_next_ones_are_as_u
     EQUAL(span->limit - span->position, lqi_record_span(300 * KIB));
     EQUAL(span->position, lqi_record_span(100));
     EQUAL(tail().end, span->limit);
+    struct stat file;
+    HOLDS(stat(api_segment(path, 1), &file) == 0);
+    EQUAL(file.st_size, lqi_segment_file_size(&queue->log.options, lqi_record_span(300 * KIB)));
     put(100);
     span = &shared->spans[tail().span & 1];
     EQUAL(span->limit - span->position, usual);
@@ -161,6 +165,85 @@ static void a_large_record_gets_a_segment_of_its_size_and_the_next_ones_are_as_u
     put(LARGE); /* which fits */
     EQUAL(tail().span, number);
     end();
+}
+
+/* The present segment moves on by one, and the present record begins with it. */
+static void next_segment(void)
+{
+    const uint64_t number = tail().span;
+    while (tail().span == number) put(10000);
+}
+
+static uint64_t allocations(size_t size)
+{
+    io_fault_plan(&fault, IO_ALLOCATE, 0, false, 0);
+    put(size);
+    return fault.calls[IO_ALLOCATE];
+}
+
+static uint64_t last_file_size(void)
+{
+    struct stat file;
+    size_t count = 0;
+    while (api_segment(path, count)) count++;
+    HOLDS(count > 0 && stat(api_segment(path, count - 1), &file) == 0);
+    return (uint64_t)file.st_size;
+}
+
+static void a_large_record_that_fits_takes_the_place_that_there_is(void **state)
+{
+    for (int rolls = 0; rolls < 3; rolls++) {
+        begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+        const uint64_t capacity = lqi_segment_capacity(&queue->log.options), usual = lqi_segment_file_size(&queue->log.options, capacity);
+        put(100);
+        for (int i = 0; i < rolls; i++) next_segment();
+        const uint64_t number = tail().span;
+        const struct lqi_span *span = &shared->spans[number & 1];
+        EQUAL(allocations(LARGE), 0);
+        EQUAL(tail().span, number);
+        /* To the last byte, when its disk space has been given back, too. */
+        OK(lqi_give_back_space(&queue->log));
+        EQUAL(allocations(span->limit - tail().end - LQI_RECORD_HEADER), 1);
+        EQUAL(tail().span, number);
+        EQUAL(tail().end, span->limit);
+        EQUAL(span->limit - span->position, capacity);
+        EQUAL(last_file_size(), usual);
+        /* There is no more: another file, which is made once. */
+        EQUAL(allocations(LARGE), 1);
+        EQUAL(tail().span, number + 1);
+        EQUAL(last_file_size(), usual);
+        EQUAL(atomic_load(&shared->prepared), 0);
+        end();
+    }
+}
+
+static void a_segment_that_was_begun_for_a_large_record_grows_for_a_larger_one(void **state)
+{
+    for (int rolls = 0; rolls < 2; rolls++) {
+        begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+        put(100);
+        for (int i = 0; i < rolls; i++) next_segment();
+        OK(lqi_write_out(&queue->log));
+        const uint64_t number = tail().span, end_of_log = tail().end;
+        io_fault_plan(&fault, IO_WRITE, 4, true, EIO); /* behind index and header of the roll */
+        IS(LQ_EIO, try_to_put(100 * KIB));
+        io_fault_end(&fault);
+        EQUAL(tail().span, number + 1);
+        EQUAL(tail().end, end_of_log);
+        const struct lqi_span *span = &shared->spans[(number + 1) & 1];
+        EQUAL(span->limit, end_of_log + lqi_record_span(100 * KIB));
+        io_fault_plan(&fault, IO_ALLOCATE, 1, true, ENOSPC);
+        IS(LQ_ENOSPC, try_to_put(200 * KIB));
+        EQUAL(span->limit, end_of_log + lqi_record_span(100 * KIB));
+        io_fault_end(&fault);
+        EQUAL(allocations(200 * KIB), 1);
+        EQUAL(tail().span, number + 1);
+        EQUAL(span->limit, end_of_log + lqi_record_span(200 * KIB));
+        EQUAL(last_file_size(), lqi_segment_file_size(&queue->log.options, lqi_record_span(200 * KIB)));
+        put(100);
+        EQUAL(tail().span, number + 2);
+        end();
+    }
 }
 
 /* ---- what fails ------------------------------------------------------------------------ */
@@ -177,40 +260,105 @@ static void stand(int where)
     OK(lqi_give_back_space(&queue->log)); /* where there is no disk space any more */
 }
 
+/* What counts as prepared is there. */
+static void prepared_is_there(void)
+{
+    uint64_t number = atomic_load(&shared->prepared);
+    char name[4200];
+    snprintf(name, sizeof name, "%s/log/%llu.new", path, (unsigned long long)number);
+    HOLDS(!number || api_file_exists(name));
+}
+
+static unsigned fail_each(void **state, int where, enum io_kind kind, bool for_ever)
+{
+    static const size_t these[] = {1900, LARGE, 100 * KIB};
+    unsigned failures = 0;
+    bool failed = true;
+    for (unsigned nth = 1; failed; nth++) {
+        if (nth == 1 || where == 0) begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+        stand(where);
+        for (size_t i = 0; i < sizeof these / sizeof *these; i++) {
+            struct lqi_tail before = tail();
+            io_fault_plan(&fault, kind, nth, for_ever, ENOSPC);
+            int err = try_to_put(these[i]);
+            failed = fault.hits > 0;
+            io_fault_end(&fault);
+            failures += err != LQ_OK;
+            if (kind == IO_RANDOM) EQUAL(failed, err != LQ_OK);
+            prepared_is_there();
+            HOLDS(!shared->spans[tail().span & 1].limit || tail().end <= shared->spans[tail().span & 1].limit);
+            if (err && kind == IO_ALLOCATE) EQUAL(tail().span, before.span);
+            if (err) {
+                HOLDS(failed);
+                IS(LQ_ENOSPC, err);
+                HOLDS(kind != IO_RANDOM || !strstr(lq_error_text(), "at byte"));
+                EQUAL(tail().end, before.end);
+                EQUAL(tail().next_id, before.next_id);
+                EQUAL(tail().records, before.records);
+                put(these[i] + 1000 * nth); /* another one gets the place, and if its segment is there already and empty, that grows */
+            }
+            put(10);
+            if (failed) break;
+        }
+        if (!failed || where == 0) end();
+    }
+    return failures;
+}
+
 static void what_cannot_be_appended_leaves_no_trace(void **state)
 {
     static const enum io_kind kinds[] = {IO_OPEN, IO_WRITE, IO_ALLOCATE, IO_RENAME, IO_RANDOM};
-    static const size_t these[] = {1900, LARGE, 100 * KIB};
     unsigned failures = 0;
-    for (int where = 0; where < 4; where++) {
-        for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++) {
-            bool failed = true;
-            for (unsigned nth = 1; failed; nth++) {
-                begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
-                stand(where);
-                for (size_t i = 0; i < sizeof these / sizeof *these; i++) {
-                    struct lqi_tail before = tail();
-                    io_fault_plan(&fault, kinds[kind], nth, false, ENOSPC);
-                    int err = try_to_put(these[i]);
-                    failed = fault.hits > 0;
-                    io_fault_end(&fault);
-                    failures += err != LQ_OK;
-                    if (err) {
-                        HOLDS(failed);
-                        IS(LQ_ENOSPC, err);
-                        EQUAL(tail().end, before.end);
-                        EQUAL(tail().next_id, before.next_id);
-                        EQUAL(tail().records, before.records);
-                        put(these[i] + 1000 * nth); /* another one gets the place, and if its segment is there already and empty, that grows */
-                    }
-                    put(10);
-                    if (failed) break;
-                }
-                end();
-            }
-        }
-    }
-    HOLDS(failures > 30);
+    for (int where = 0; where < 4; where++)
+        for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
+            for (int for_ever = 0; for_ever < 2; for_ever++) failures += fail_each(state, where, kinds[kind], for_ever);
+    HOLDS(failures > 60);
+}
+
+/* What is in the log has its disk space: who cannot have it is refused, and does not wait for it in memory. */
+static void nothing_is_accepted_without_disk_space(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .ring_size = 256 * KIB});
+    put(100);
+    OK(lqi_write_out(&queue->log));
+    const struct lqi_span *span = &shared->spans[tail().span & 1];
+    io_fault_plan(&fault, IO_ALLOCATE, 1, true, ENOSPC);
+    int err;
+    while (!(err = try_to_put(3000))) {}
+    IS(LQ_ENOSPC, err);
+    TEXT_HAS("log/", ".new");
+    EQUAL(span->limit - span->position, lqi_segment_capacity(&queue->log.options));
+    HOLDS(tail().end <= span->limit && tail().end + lqi_record_span(3000) > span->limit);
+    put(10); /* for which there is some */
+    io_fault_end(&fault);
+    put(3000);
+
+    OK(lqi_write_out(&queue->log));
+    OK(lqi_give_back_space(&queue->log));
+    io_fault_plan(&fault, IO_ALLOCATE, 1, true, ENOSPC);
+    for (int i = 0; i < 3; i++) IS(LQ_ENOSPC, try_to_put(10));
+    io_fault_end(&fault);
+    end();
+}
+
+/* There is memory for two: the third would take the place of the one that is being written out. */
+static void no_third_segment_begins_before_the_first_is_in_its_file(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .ring_size = 256 * KIB});
+    put(100);
+    OK(lqi_write_out(&queue->log));
+    const uint64_t first = tail().span, limit = 2 * lqi_segment_capacity(&queue->log.options);
+    OK(lqi_prepare(&queue->log, first + 1));
+    io_fault_plan(&fault, IO_WRITE, 1, true, EIO);
+    int err;
+    while (!(err = try_to_put(3000))) {}
+    IS(LQ_EIO, err);
+    EQUAL(tail().span, first + 1);
+    EQUAL(atomic_load(&shared->write_span), first);
+    HOLDS(tail().end <= limit && tail().end + 2 * lqi_record_span(3000) > limit);
+    io_fault_end(&fault);
+    put(3000);
+    end();
 }
 
 /* Nobody waits for a lock here for longer than a moment. */
@@ -229,6 +377,14 @@ static void a_lock_that_cannot_be_had_is_told_and_nothing_is_appended(void **sta
     IS(LQ_EBUSY, lq_sync(queue));
     let_go();
     EQUAL(tail().end, before.end);
+    OK(lqi_write_out(&queue->log));
+    OK(lqi_give_back_space(&queue->log));
+    hold(&shared->write);
+    IS(LQ_EBUSY, lqi_allocate(&queue->log));
+    IS(LQ_EBUSY, try_to_put(10));
+    let_go();
+    put(100);
+    before = tail();
     hold(&shared->write);
     IS(LQ_EBUSY, try_to_put(LARGE));
     IS(LQ_EBUSY, lqi_write_out(&queue->log));
@@ -248,7 +404,7 @@ static void a_lock_that_cannot_be_had_is_told_and_nothing_is_appended(void **sta
 
 static void a_span_that_is_not_written_out_yet_is_read_beside_the_next_one(void **state)
 {
-    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .ring_size = 256 * KIB});
     put(1000);
     OK(lqi_write_out(&queue->log)); /* the first span of all is none */
     for (int rolls = 0; rolls < 2; rolls++) {
@@ -256,16 +412,16 @@ static void a_span_that_is_not_written_out_yet_is_read_beside_the_next_one(void 
         put(1000);
         uint64_t number = atomic_load(&shared->append_span), salt, until, end_of_log = tail().end;
         const struct lqi_span *newer = &shared->spans[number & 1], *older = &shared->spans[~number & 1];
-        uint64_t begins = atomic_load(&newer->position), first = lqi_ring_oldest(&queue->log.ring);
+        uint64_t begins = atomic_load(&newer->position), oldest = atomic_load(&older->position);
         HOLDS(lqi_log_in_ring(&queue->log, begins, &salt, &until));
         EQUAL(salt, atomic_load(&newer->salt));
         EQUAL(until, end_of_log);
         HOLDS(lqi_log_in_ring(&queue->log, begins - 8, &salt, &until));
         EQUAL(salt, atomic_load(&older->salt));
         EQUAL(until, begins);
-        uint64_t oldest = lqi_max64(atomic_load(&older->position), first);
         HOLDS(lqi_log_in_ring(&queue->log, oldest, &salt, &until));
         EQUAL(until, begins);
+        EQUAL(lqi_ring_oldest(&queue->log.ring), 0); /* what is older is there, too, but of which segment was it? */
         if (oldest) HOLDS(!lqi_log_in_ring(&queue->log, oldest - 8, &salt, &until));
         HOLDS(!lqi_log_in_ring(&queue->log, end_of_log, &salt, &until));
         read_all(rolls ? "second" : "first");
@@ -278,11 +434,11 @@ static void a_span_that_is_not_written_out_yet_is_read_beside_the_next_one(void 
     end();
 }
 
-static void an_index_entry_comes_with_the_first_record_behind_each_stride(void **state)
+static void index_entries_of(void **state, size_t size, size_t each_seventh)
 {
     begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .segment_size = 1024 * KIB});
     const uint64_t stride = lqi_index_stride(&queue->log.options);
-    for (int i = 0; i < 60; i++) put(i % 7 ? 9000 : 100);
+    for (int i = 0; i < 60; i++) put(i % 7 ? size : each_seventh);
     const struct lqi_tail now = tail();
     const struct lqi_span *span = &shared->spans[now.span & 1];
     uint64_t position = 0, expected = 0, count = 0;
@@ -299,6 +455,53 @@ static void an_index_entry_comes_with_the_first_record_behind_each_stride(void *
     put(200 * KIB); /* one that goes straight to the file, and one for the next segment */
     put(500 * KIB);
     OK(lqi_write_out(&queue->log));
+    end();
+}
+
+static void an_index_entry_comes_with_the_first_record_behind_each_stride(void **state)
+{
+    index_entries_of(state, 9000, 100);
+    index_entries_of(state, 8192 - LQI_RECORD_HEADER, 8192 - LQI_RECORD_HEADER); /* which begin where strides end */
+}
+
+static int64_t now_us;
+
+static int64_t count_up(const struct lqi_io *io)
+{
+    (void)io;
+    return now_us += 1000;
+}
+
+static void a_segment_knows_the_times_of_its_first_and_last_message_and_has_a_salt_of_its_own(void **state)
+{
+    uint64_t salts[4] = {0};
+    int64_t first_us = 0;
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    now_us = 1700000000000000;
+    fault.io.wall_us = count_up;
+    for (int i = 0; i < 4; i++) {
+        uint64_t number = tail().span, synced = atomic_load(&shared->synced);
+        while (tail().span == number) put(3000); /* the last one is the first of the next segment */
+        const struct lqi_span *span = &shared->spans[tail().span & 1], *old = &shared->spans[~tail().span & 1];
+        HOLDS(span->durable >= synced && span->durable <= atomic_load(&shared->synced));
+        salts[i] = atomic_load(&span->salt);
+        for (int j = 0; j < i; j++) HOLDS(salts[j] != salts[i]);
+        EQUAL(span->first_time_us, tail().time_us);
+        EQUAL(span->first_id, last);
+        EQUAL(span->position, tail().end - lqi_record_span(3000));
+        if (i) {
+            EQUAL(old->end.first_time_us, first_us);
+            EQUAL(old->end.last_time_us, now_us - 1000);
+            EQUAL(old->end.next_id, last);
+            EQUAL(old->end.end, atomic_load(&span->position));
+            EQUAL(old->end.salt, salts[i - 1]);
+            EQUAL(span->created_us, now_us - 1000);
+        }
+        first_us = now_us;
+        put(10);
+        OK(lq_sync(queue));
+        HOLDS(atomic_load(&shared->synced) > synced);
+    }
     end();
 }
 
@@ -372,8 +575,19 @@ static void a_mark_is_never_the_first_record_of_a_segment(void **state)
     put(span->limit - tail().end - 2 * LQI_RECORD_HEADER); /* and for this one there is room */
     OK(lqi_append_mark(&queue->log));
     EQUAL(tail().end, span->limit);
+    EQUAL(tail().span, before.span);
     EQUAL(tail().mark, span->limit);
     put(0);
+    end();
+
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    put(100);
+    span = &shared->spans[tail().span & 1];
+    while (tail().end + lqi_record_span(1000) <= span->limit) put(1000);
+    before = tail();
+    put(span->limit - tail().end - LQI_RECORD_HEADER); /* a message may be the last one to the last byte, too */
+    EQUAL(tail().end, span->limit);
+    EQUAL(tail().span, before.span);
     end();
 }
 
@@ -422,7 +636,12 @@ int main(void)
         IN_DIRECTORY(records_of_every_size_come_out_as_they_went_in),
         IN_DIRECTORY(what_went_to_its_file_is_written_when_it_is_appended),
         IN_DIRECTORY(a_large_record_gets_a_segment_of_its_size_and_the_next_ones_are_as_usual),
+        IN_DIRECTORY(a_large_record_that_fits_takes_the_place_that_there_is),
+        IN_DIRECTORY(a_segment_that_was_begun_for_a_large_record_grows_for_a_larger_one),
         IN_DIRECTORY(what_cannot_be_appended_leaves_no_trace),
+        IN_DIRECTORY(nothing_is_accepted_without_disk_space),
+        IN_DIRECTORY(no_third_segment_begins_before_the_first_is_in_its_file),
+        IN_DIRECTORY(a_segment_knows_the_times_of_its_first_and_last_message_and_has_a_salt_of_its_own),
         IN_DIRECTORY(a_lock_that_cannot_be_had_is_told_and_nothing_is_appended),
         IN_DIRECTORY(a_span_that_is_not_written_out_yet_is_read_beside_the_next_one),
         IN_DIRECTORY(an_index_entry_comes_with_the_first_record_behind_each_stride),
