@@ -21,16 +21,20 @@
 /* ---- a machine without memory -------------------------------------------- */
 
 static unsigned lent, lent_max = UINT_MAX; /* allocations of zlib, and how many succeed */
+static int held;                           /* that have not come back */
 
 static void *lend(void *unused, unsigned items, unsigned size)
 {
     (void)unused;
-    return lent++ < lent_max ? calloc(items, size) : NULL;
+    void *memory = lent++ < lent_max ? calloc(items, size) : NULL;
+    held += memory != NULL;
+    return memory;
 }
 
 static void take_back(void *unused, void *memory)
 {
     (void)unused;
+    held -= memory != NULL;
     free(memory);
 }
 
@@ -169,6 +173,11 @@ static void what_saves_less_than_an_eighth_is_not_packed(void **state)
     assert_in_range(least, SIZE / 8, SIZE / 8 + 100);
 }
 
+static bool says(const char *words)
+{
+    return strstr(lq_error_text(), words) != NULL;
+}
+
 /* How long the stream is that zlib makes of so many bytes between 512 and 1023. */
 static uint32_t stream_size(uint8_t *raw, uint32_t size)
 {
@@ -258,6 +267,7 @@ static void a_raw_size_that_cannot_be_true_is_refused(void **state)
     } cases[] = {
         {0, 0, 1000, LQ_ECORRUPT},
         {3, 0, 1000, LQ_ECORRUPT},
+        {3, 10, 1000, LQ_ECORRUPT},
         {4, 10, 1000, LQ_ECORRUPT},
         {5, 0, 1000, LQ_ECORRUPT},
         {5, 1000, 1000, LQ_OK},
@@ -274,6 +284,7 @@ static void a_raw_size_that_cannot_be_true_is_refused(void **state)
         raw_size = 77;
         assert_int_equal(lqi_unpacked_size(packed, cases[i].packed_size, cases[i].raw_size_max, &raw_size), cases[i].code);
         assert_int_equal(raw_size, cases[i].code ? 77 : cases[i].says);
+        if (cases[i].packed_size <= LQI_PACK_HEADER) assert_true(says("nothing in it"));
     }
 }
 
@@ -300,13 +311,39 @@ static void a_stream_of_another_length_is_refused(void **state)
 
     for (uint32_t wrong = 0; wrong < sizeof raw; wrong++) {
         assert_int_equal(lqi_unpack(packed, size, raw, wrong), wrong == right ? LQ_OK : LQ_ECORRUPT);
+        if (wrong != right) assert_true(says("does not unpack to"));
         /* And when the header tells the same lie. */
         lqi_put32(packed, wrong);
         uint8_t *exact = block(wrong);
         assert_int_equal(lqi_unpack(packed, size, exact, wrong), wrong == right ? LQ_OK : LQ_ECORRUPT);
+        if (wrong > 0 && wrong < right) assert_true(says("unpacks to more"));
+        if (wrong > right) assert_true(says("unpacks to less"));
         free(exact);
         lqi_put32(packed, right);
     }
+}
+
+static void one_byte_may_be_packed_and_nothing_may_not(void **state)
+{
+    (void)state;
+    uint8_t packed[64], raw[64];
+    uint32_t size = (uint32_t)hex_bytes("01000000 789c 4b0400 00620062", packed, sizeof packed);
+
+    assert_int_equal(lqi_unpack(packed, size, raw, 1), LQ_OK);
+    assert_int_equal(raw[0], 'a');
+    size = (uint32_t)hex_bytes("00000000 789c 0300 00000001", packed, sizeof packed);
+    assert_int_equal(lqi_unpack(packed, size, raw, 0), LQ_ECORRUPT);
+}
+
+static void what_is_no_stream_is_refused_in_the_words_of_zlib(void **state)
+{
+    (void)state;
+    uint8_t packed[64], raw[64];
+    uint32_t size = (uint32_t)golden_bytes(packed);
+
+    packed[LQI_PACK_HEADER] ^= 1;
+    assert_int_equal(lqi_unpack(packed, size, raw, (uint32_t)strlen(golden_raw)), LQ_ECORRUPT);
+    assert_true(says("incorrect header check"));
 }
 
 static void a_stream_cut_anywhere_is_refused(void **state)
@@ -319,6 +356,8 @@ static void a_stream_cut_anywhere_is_refused(void **state)
         uint8_t *exact = block(cut);
         memcpy(exact, packed, cut);
         assert_int_equal(lqi_unpack(exact, cut, raw, (uint32_t)strlen(golden_raw)), LQ_ECORRUPT);
+        if (cut <= LQI_PACK_HEADER) assert_true(says("does not unpack to"));
+        else if (cut < size / 2) assert_true(says("ends too early"));
         free(exact);
     }
 }
@@ -372,7 +411,8 @@ static void without_memory_nothing_is_packed_and_nothing_called_damaged(void **s
     uint32_t packed_size = 77, failures = 0;
 
     lent = lent_max = 0;
-    while (lqi_pack(raw, 4000, 6, packed, &packed_size) != LQ_OK) {
+    for (int err; (err = lqi_pack(raw, 4000, 6, packed, &packed_size)) != LQ_OK;) {
+        assert_int_equal(err, LQ_ENOMEM);
         assert_int_equal(packed_size, 77);
         lent = 0;
         lent_max = ++failures;
@@ -393,6 +433,12 @@ static void without_memory_nothing_is_packed_and_nothing_called_damaged(void **s
     free(back);
 }
 
+static void all_memory_has_come_back(void **state)
+{
+    (void)state;
+    assert_int_equal(held, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,11 +453,14 @@ int main(void)
         cmocka_unit_test(a_raw_size_that_cannot_be_true_is_refused),
         cmocka_unit_test(the_best_that_deflate_can_do_is_not_refused),
         cmocka_unit_test(a_stream_of_another_length_is_refused),
+        cmocka_unit_test(one_byte_may_be_packed_and_nothing_may_not),
+        cmocka_unit_test(what_is_no_stream_is_refused_in_the_words_of_zlib),
         cmocka_unit_test(a_stream_cut_anywhere_is_refused),
         cmocka_unit_test(bytes_behind_the_stream_are_refused),
         cmocka_unit_test(a_flipped_bit_never_makes_other_bytes),
         cmocka_unit_test(a_stream_that_asks_for_a_dictionary_is_refused),
         cmocka_unit_test(without_memory_nothing_is_packed_and_nothing_called_damaged),
+        cmocka_unit_test(all_memory_has_come_back), /* of all the others */
     };
     return cmocka_run_group_tests_name("compress", tests, NULL, NULL);
 }
