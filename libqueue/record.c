@@ -67,17 +67,9 @@ static bool agrees(const struct lqi_record *record)
     }
 }
 
-bool lqi_record_decode(const uint8_t bytes[LQI_RECORD_HEADER], uint64_t position, uint64_t salt,
-                       struct lqi_record *record_out)
+bool lqi_record_fields(const uint8_t bytes[LQI_RECORD_HEADER], struct lqi_record *record_out)
 {
-    if (bytes[10] == 0) return false;
-    if (lqi_get32(bytes) != header_check(bytes, lqi_get32(bytes + 4), position, salt)) return false;
-
-    uint64_t back = lqi_get32(bytes + 12);
-    if (back != NO_IDEA && back * 8 > position) return false;
     struct lqi_record record = {
-        .position = position,
-        .durable = back == NO_IDEA ? 0 : position - back * 8,
         .first_id = lqi_get64(bytes + 16),
         .time_us = (int64_t)lqi_get64(bytes + 24),
         .payload_check = lqi_get64(bytes + 32),
@@ -88,6 +80,20 @@ bool lqi_record_decode(const uint8_t bytes[LQI_RECORD_HEADER], uint64_t position
     };
     if (!agrees(&record)) return false;
     *record_out = record;
+    return true;
+}
+
+bool lqi_record_decode(const uint8_t bytes[LQI_RECORD_HEADER], uint64_t position, uint64_t salt,
+                       struct lqi_record *record_out)
+{
+    if (bytes[10] == 0) return false;
+    if (lqi_get32(bytes) != header_check(bytes, lqi_get32(bytes + 4), position, salt)) return false;
+
+    uint64_t back = lqi_get32(bytes + 12);
+    if (back != NO_IDEA && back * 8 > position) return false;
+    if (!lqi_record_fields(bytes, record_out)) return false;
+    record_out->position = position;
+    record_out->durable = back == NO_IDEA ? 0 : position - back * 8;
     return true;
 }
 

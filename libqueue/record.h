@@ -85,6 +85,10 @@ void lqi_record_encode(uint8_t bytes[LQI_RECORD_HEADER], const struct lqi_record
 bool lqi_record_decode(const uint8_t bytes[LQI_RECORD_HEADER], uint64_t position, uint64_t salt,
                        struct lqi_record *record_out);
 
+/* The same fields, of bytes that nothing proves: for who has lost the salt, and with it position and durable mark (both are 0). False when
+ * they do not agree with each other. */
+bool lqi_record_fields(const uint8_t bytes[LQI_RECORD_HEADER], struct lqi_record *record_out);
+
 /* The payload of `count` messages. `messages` are the caller's: sizes are checked against
  * `message_size_max` (body + key + headers of each), LQI_PAYLOAD_MAX and LQ_KEY_MAX here: LQ_ETOOBIG;
  * a NULL pointer with a size, or count 0 or over LQ_BATCH_MAX: LQ_EINVAL. `flags_out`: LONE or 0. */

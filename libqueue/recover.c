@@ -105,8 +105,7 @@ static int walk(struct lqi_scan *scan, struct lqi_found *found, uint64_t limit, 
     }
 }
 
-/* Bytes of [offset, size) up to the last one that is not zero. */
-static int count_nonzero(const struct lqi_file *file, uint64_t offset, uint64_t size, uint64_t *count_out)
+int lqi_recover_nonzero(const struct lqi_file *file, uint64_t offset, uint64_t size, uint64_t *count_out)
 {
     uint8_t bytes[16384];
     size_t got;
@@ -162,7 +161,7 @@ static int find_end_in(const struct lqi_log *log, const struct lqi_segment *segm
     if (doubt.any && !judge_corrupt(doubt.position, durable)) {
         go_back_to(found, &doubt);
         doubt.any = false;
-        return count_nonzero(&segment->file, lqi_segment_offset(&segment->head, found->end), segment->file_size,
+        return lqi_recover_nonzero(&segment->file, lqi_segment_offset(&segment->head, found->end), segment->file_size,
                              &found->torn_bytes);
     }
     if (doubt.any || judge_corrupt(found->end, durable)) give_up_end(found, limit, promise);
@@ -171,9 +170,9 @@ static int find_end_in(const struct lqi_log *log, const struct lqi_segment *segm
 
 /* ---- the whole log ------------------------------------------------------ */
 
-/* How much of the log a segment may hold whose header cannot be read: as much as its file. Only what is no file is
- * nothing; where the machine fails, an end must not be made up. */
-static int unreadable_size(const struct lqi_log *log, uint64_t id, uint64_t *size_out)
+/* How much of the log a segment may hold whose header cannot be read: as much as its file. And, if asked, which id comes behind
+ * its own. Only what is no file is nothing; where the machine fails, an end must not be made up. */
+static int look_at_unreadable(const struct lqi_log *log, uint64_t id, uint64_t *size_out, uint64_t *next_id)
 {
     char name[LQI_SEGMENT_NAME_SIZE];
     struct lqi_file file = LQI_FILE_NONE;
@@ -182,8 +181,9 @@ static int unreadable_size(const struct lqi_log *log, uint64_t id, uint64_t *siz
     lqi_segment_name(name, id);
     int err = lqi_file_open(&file, log->io, log->log_dir, name, name, LQI_OPEN_READ, 0);
     if (!err) err = lqi_file_size(&file, size_out);
-    lqi_file_close(&file);
     *size_out = lqi_min64(*size_out, LQI_SEGMENT_FILE_MAX);
+    if (!err && next_id) err = lqi_recover_ids(&file, *size_out, next_id);
+    lqi_file_close(&file);
     return err == LQ_ENOTQUEUE || err == LQ_ENOTFOUND ? LQ_OK : err;
 }
 
@@ -193,7 +193,7 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
                            struct lqi_found *found)
 {
     struct lqi_segment before;
-    uint64_t size, last_size = 0, sizes = 0, position = found->first_position, next_id = ids[count - 1];
+    uint64_t size, sizes = 0, position = found->first_position, next_id = ids[count - 1], given = next_id;
 
     for (size_t index = count; index-- > 0;) {
         int err = lqi_segment_open_any(&before, log->io, log->log_dir, ids[index], log->uuid);
@@ -204,16 +204,15 @@ static int last_unreadable(const struct lqi_log *log, const uint64_t *ids, size_
             break;
         }
         if (!lqi_log_passes_over(log, err)) return err;
-        err = unreadable_size(log, ids[index], &size);
+        err = look_at_unreadable(log, ids[index], &size, index + 1 == count ? &given : NULL);
         if (err) return err;
-        if (index + 1 == count) last_size = size;
         sizes += size;
     }
     found->end = position;
     found->next_id = next_id;
     give_up_end(found, position + sizes, promise);
-    /* No message takes less than its 8 bytes in a record's table. One more: the next segment needs a name of its own. */
-    found->next_id = lqi_max64(found->next_id, ids[count - 1] + last_size / LQI_MESSAGE_ENTRY + 1);
+    /* The next segment needs a name of its own. */
+    found->next_id = lqi_max64(found->next_id, lqi_max64(given, ids[count - 1] + 1));
     return LQ_OK;
 }
 
@@ -226,7 +225,7 @@ static int believe_seal(const struct lqi_segment *segment, struct lqi_found *fou
     int err = lqi_segment_find_id(segment, segment->head.first_id, &entry, &damaged);
     if (err) return err;
     if (damaged)
-        return count_nonzero(&segment->file, lqi_segment_offset(&segment->head, found->end), segment->file_size, &found->torn_bytes);
+        return lqi_recover_nonzero(&segment->file, lqi_segment_offset(&segment->head, found->end), segment->file_size, &found->torn_bytes);
     found->usable = false;
     found->mark = found->end;
     found->next_id = lqi_max64(found->next_id, segment->end.next_id);

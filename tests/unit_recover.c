@@ -272,7 +272,10 @@ static void look_on_a_sick_machine(struct io_fault *fault, void *expected)
     if (err && fault->hits) IS(LQ_EIO, err);
     else OK(err);
     if (err) return;
-    same(&found, expected);
+    struct lqi_found at_least = *(const struct lqi_found *)expected;
+    /* Only how many ids a file without header has used up is guessed where it cannot be read: there are enough of them. */
+    if (at_least.given_up && found.next_id > at_least.next_id && fault->hits && fault->kind == IO_READ) at_least.next_id = found.next_id;
+    same(&found, &at_least);
     EQUAL(found.first_position, 800);
 }
 

@@ -9,12 +9,22 @@
 
 #include <cmocka.h>
 
+#include "compress.h"
+#include "support/io_fault.h"
 #include "support/made_log.h"
+#include "support/scratch.h"
 
-/* The id that comes next when the last segment, of this size, has lost its header: each message takes 8 bytes at least. */
-static uint64_t next_behind(uint64_t first_id, uint64_t file_size)
+/* Both copies. Nothing but the records is left. */
+static void lose_header(const struct made *made)
 {
-    return first_id + file_size / 8 + 1;
+    put_bytes(made, 60, "broken", 6);
+    put_bytes(made, 188, "broken", 6);
+}
+
+/* So many messages at most have been in `size` bytes of which nothing is known: 8 bytes each in a table, packed by 1032. */
+static uint64_t messages_in(uint64_t size)
+{
+    return size ? size * 1032 / 8 + LQ_BATCH_MAX : 0;
 }
 
 static void behind_a_last_segment_that_cannot_be_read_there_is_room_for_all_of_it(void **state)
@@ -22,9 +32,9 @@ static void behind_a_last_segment_that_cannot_be_read_there_is_room_for_all_of_i
     struct made three[3];
     new_log(state);
     make_three(three);
-    break_header(&three[2]);
+    lose_header(&three[2]);
     uint64_t size = size_of(&three[2]), before = three[1].found.end;
-    struct lqi_found expected = {.end = before + size, .mark = before + size, .next_id = next_behind(7, size), .given_up = true,
+    struct lqi_found expected = {.end = before + size, .mark = before + size, .next_id = 10, .given_up = true,
                                  .good_end = before, .good_id = 7, .damage = 1};
     HOLDS(expected.end % 8 == 0);
     same(find(&untrimmed, &nothing), &expected);
@@ -56,10 +66,10 @@ static void several_that_cannot_be_read_are_left_behind_together(void **state)
     struct made three[3];
     new_log(state);
     make_three(three);
-    break_header(&three[2]);
+    lose_header(&three[2]);
     break_header(&three[1]);
     uint64_t sizes = size_of(&three[1]) + size_of(&three[2]), before = three[0].found.end;
-    struct lqi_found expected = {.end = lqi_round_up(before + sizes, 8), .next_id = next_behind(7, size_of(&three[2])), .given_up = true,
+    struct lqi_found expected = {.end = lqi_round_up(before + sizes, 8), .next_id = 10, .given_up = true,
                                  .good_end = before, .good_id = 7, .damage = 1};
     expected.mark = expected.end;
     same(find(&untrimmed, &nothing), &expected);
@@ -81,7 +91,7 @@ static void an_open_segment_before_an_unreadable_one_reaches_as_far_as_its_file(
     allocate(&open);
     struct made last = make_segment(3, open.found.end, 0);
     break_header(&last);
-    struct lqi_found expected = {.good_end = size_of(&open), .next_id = next_behind(3, LQI_SEGMENT_HEADER), .given_up = true, .good_id = 3, .damage = 1};
+    struct lqi_found expected = {.good_end = size_of(&open), .next_id = 4, .given_up = true, .good_id = 3, .damage = 1};
     expected.end = expected.mark = lqi_round_up(size_of(&open) + LQI_SEGMENT_HEADER, 8);
     struct lqi_found *found = find(&untrimmed, &nothing);
     same(found, &expected);
@@ -108,7 +118,7 @@ static void what_is_gone_takes_no_room(void **state)
     seal(&made, 3);
     struct made gone = make_segment(3, made.found.end, 0), last = make_segment(5, 1 << 20, 0);
     break_header(&last);
-    struct lqi_found expected = {.next_id = next_behind(5, LQI_SEGMENT_HEADER), .given_up = true, .good_end = made.found.end, .good_id = 5, .damage = 1};
+    struct lqi_found expected = {.next_id = 6, .given_up = true, .good_end = made.found.end, .good_id = 5, .damage = 1};
     expected.end = expected.mark = lqi_round_up(made.found.end + LQI_SEGMENT_HEADER, 8);
     io.open = open_but_not_the_3rd;
     the_log.io = &io;
@@ -132,7 +142,7 @@ static void what_is_no_file_takes_no_room(void **state)
     struct made last = make_segment(5, 1 << 20, 0); /* behind it, and not its room twice */
     break_header(&last);
     expected.end = expected.mark = lqi_round_up(made.found.end + LQI_SEGMENT_HEADER, 8);
-    expected.next_id = next_behind(5, LQI_SEGMENT_HEADER);
+    expected.next_id = 6;
     expected.good_id = 5;
     same(find(&untrimmed, &nothing), &expected);
     HOLDS(rmdir(path_of(3)) == 0);
@@ -140,22 +150,252 @@ static void what_is_no_file_takes_no_room(void **state)
     done(&last);
 }
 
+static int stat_of_a_large_one(const struct lqi_io *io, int fd, struct lqi_io_stat *stat_out)
+{
+    int error = lqi_io_posix.stat(io, fd, stat_out);
+    stat_out->size = (uint64_t)5 << 30;
+    return error;
+}
+
 /* Whoever lengthened it cannot use up the positions that there are. */
 static void no_file_takes_more_room_than_a_segment_can(void **state)
 {
+    static struct lqi_found found;
+    struct lqi_io io = lqi_io_posix;
     new_log(state);
     struct made made = make_segment(1, 0, 0);
     break_header(&made);
-    HOLDS(ftruncate(made.fd, (off_t)5 << 30) == 0);
-    struct lqi_found expected = {.end = LQI_SEGMENT_FILE_MAX, .mark = LQI_SEGMENT_FILE_MAX, .next_id = next_behind(1, LQI_SEGMENT_FILE_MAX),
+    struct lqi_found expected = {.end = LQI_SEGMENT_FILE_MAX, .mark = LQI_SEGMENT_FILE_MAX, .next_id = 2,
                                  .given_up = true, .good_id = 1, .damage = 1};
-    same(find(&untrimmed, &nothing), &expected);
+    io.stat = stat_of_a_large_one;
+    the_log.io = &io;
+    OK(lqi_find_end(&the_log, &untrimmed, &nothing, &found));
+    the_log.io = &lqi_io_posix;
+    same(&found, &expected);
     done(&made);
+}
+
+/* ---- which id comes next ---------------------------------------------------------------- */
+
+static struct made lone; /* the only segment, of the messages from 7 on */
+
+static void new_lone(void **state)
+{
+    new_log(state);
+    lone = make_segment(7, 800, 0);
+}
+
+static void drop_lone(void)
+{
+    done(&lone);
+    HOLDS(scratch_delete(log_path) == 0);
+}
+
+static uint64_t next_id(void)
+{
+    struct lqi_found *found = find(&untrimmed, &nothing);
+    HOLDS(found->given_up && found->good_id == 7 && found->end >= size_of(&lone));
+    return found->next_id;
+}
+
+/* Whatever it has for its bytes: not our records, that say what they are. */
+static uint64_t put_record(const struct lqi_record *fields, const void *payload)
+{
+    uint8_t bytes[LQI_RECORD_HEADER];
+    struct lqi_record record = *fields;
+    record.position = lone.found.end;
+    if (payload) record.payload_check = lqi_checksum(payload, record.size);
+    lqi_record_encode(bytes, &record, lone.head.salt);
+    put_bytes(&lone, offset_of(&lone, record.position), bytes, sizeof bytes);
+    if (payload) put_bytes(&lone, offset_of(&lone, record.position) + LQI_RECORD_HEADER, payload, record.size);
+    lone.found.end += lqi_record_span(record.size);
+    if (size_of(&lone) < offset_of(&lone, lone.found.end)) HOLDS(ftruncate(lone.fd, (off_t)offset_of(&lone, lone.found.end)) == 0);
+    return record.position;
+}
+
+static void the_records_tell_it_without_their_header(void **state)
+{
+    const uint8_t batch[3 * LQI_MESSAGE_ENTRY] = {0};
+    new_lone(state);
+    lose_header(&lone);
+    EQUAL(next_id(), 8); /* of none: but the next segment needs a name of its own */
+    for (uint64_t id = 8; id < 20; id++) {
+        add(&lone);
+        EQUAL(next_id(), id);
+    }
+    put_record(&(struct lqi_record){.kind = LQI_RECORD_MARK, .first_id = 19}, NULL); /* a clean close */
+    EQUAL(next_id(), 19);
+    put_record(&(struct lqi_record){.kind = LQI_RECORD_MESSAGES, .first_id = 19, .count = 3, .size = sizeof batch}, batch);
+    EQUAL(next_id(), 22);
+    put_record(&(struct lqi_record){.kind = LQI_RECORD_MESSAGES, .flags = LQI_RECORD_LONE, .first_id = 22, .count = 1}, "");
+    EQUAL(next_id(), 23);
+    put_record(&(struct lqi_record){.kind = LQI_RECORD_HOLE, .first_id = 23, .payload_check = 1000, .size = 160}, NULL); /* made by repair */
+    EQUAL(next_id(), 1000);
+    put_record(&(struct lqi_record){.kind = LQI_RECORD_MESSAGES, .flags = LQI_RECORD_LONE, .first_id = 1000, .count = 1, .size = 3}, "end");
+    EQUAL(next_id(), 1001);
+    allocate(&lone);
+    EQUAL(next_id(), 1001);
+    HOLDS(ftruncate(lone.fd, (off_t)64 << 20) == 0); /* that it is as long as a segment is made costs nothing */
+    EQUAL(next_id(), 1001);
+    EQUAL(find_promised(1 << 20, 5000)->next_id, 5000); /* who knows of more is believed */
+    drop_lone();
+}
+
+/* As far as anything behind it tells. */
+static void what_is_damaged_among_them_costs_no_id(void **state)
+{
+    for (int bad = 0; bad < 5; bad++) {
+        for (int how = 0; how < 3; how++) {
+            new_lone(state);
+            add_many(&lone, 6);
+            uint64_t at = 800 + (uint64_t)bad * SPAN;
+            if (how == 0) damage(&lone, at);
+            else if (how == 1) put_bytes(&lone, offset_of(&lone, at) + 100, "bad", 3);
+            else put_bytes(&lone, offset_of(&lone, at) - (bad ? 0 : LQI_SEGMENT_HEADER), (uint8_t[4096]){0}, 4096); /* a sector, with the header or without */
+            lose_header(&lone);
+            EQUAL(next_id(), 13);
+            drop_lone();
+        }
+    }
+}
+
+static void behind_the_last_that_proves_itself_there_is_room_for_what_may_have_been(void **state)
+{
+    static const uint64_t places[] = {1, 2, 8, 40, 100, 16383, 16384, 16385, 39000};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        new_lone(state);
+        add_many(&lone, 2);
+        allocate(&lone);
+        lose_header(&lone);
+        put_bytes(&lone, offset_of(&lone, lone.found.end) + places[i] - 1, "x", 1);
+        EQUAL(next_id(), 9 + messages_in(places[i]));
+        drop_lone();
+    }
+}
+
+/* A torn record of as many messages as there can be, of next to no bytes, packed to nothing or not. */
+static void no_id_is_given_twice_however_small_the_messages_were(void **state)
+{
+    enum { RAW = LQ_BATCH_MAX * LQI_MESSAGE_ENTRY };
+    uint8_t *raw = calloc(1, RAW), *packed = malloc(RAW);
+    uint32_t size;
+    OK(lqi_pack(raw, RAW, 9, packed, &size));
+    HOLDS(size > 0 && size < 1000);
+    for (int pack = 0; pack < 2; pack++) {
+        for (int records = 1; records <= 3; records++) {
+            new_lone(state);
+            for (int i = 0; i < records; i++)
+                put_record(&(struct lqi_record){.kind = LQI_RECORD_MESSAGES, .flags = pack ? LQI_RECORD_PACKED : 0, .count = LQ_BATCH_MAX,
+                                                .first_id = 7 + (uint64_t)i * LQ_BATCH_MAX, .size = pack ? size : RAW}, pack ? packed : raw);
+            lose_header(&lone);
+            EQUAL(next_id(), 7 + (uint64_t)records * LQ_BATCH_MAX);
+            for (int i = 0; i < records; i++) damage(&lone, 800 + (uint64_t)i * lqi_record_span(pack ? size : RAW));
+            HOLDS(next_id() >= 7 + (uint64_t)records * LQ_BATCH_MAX);
+            drop_lone();
+        }
+    }
+    free(raw);
+    free(packed);
+}
+
+/* A mark and a hole have no body that proves them, and of other kinds it is not known what their numbers mean. */
+static void what_nothing_proves_is_believed_only_where_it_must_be(void **state)
+{
+    const struct lqi_record cases[] = {
+        {.kind = LQI_RECORD_MARK, .first_id = 9}, {.kind = LQI_RECORD_MARK, .first_id = 10}, {.kind = LQI_RECORD_HOLE, .first_id = 9, .payload_check = 9},
+        {.kind = LQI_RECORD_HOLE, .first_id = 10, .payload_check = 20}, {.kind = 9, .first_id = 9, .count = 5},
+        {.kind = LQI_RECORD_MESSAGES, .count = 1, .first_id = 8},        /* one that was before */
+        {.kind = LQI_RECORD_MESSAGES, .count = 1, .first_id = 9, .size = 1 << 20}, /* longer than the file */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool good = i == 0 || i == 2;
+        for (uint64_t gap = 0; gap <= 8; gap += 8) {
+            new_lone(state);
+            add_many(&lone, 2);
+            uint64_t end = lone.found.end;
+            lone.found.end += gap;
+            if (gap) put_bytes(&lone, offset_of(&lone, end), "x", 1);
+            put_record(&cases[i], cases[i].size || cases[i].kind != LQI_RECORD_MESSAGES ? NULL : "");
+            HOLDS(ftruncate(lone.fd, (off_t)offset_of(&lone, end + gap + 40)) == 0);
+            lose_header(&lone);
+            uint64_t next = next_id();
+            if (good && !gap) EQUAL(next, 9);
+            else HOLDS(next > 9 + LQ_BATCH_MAX);
+            drop_lone();
+        }
+    }
+}
+
+static uint64_t bytes_read;
+
+static int count_read(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    int error = lqi_io_posix.read(io, fd, offset, data, size, got_out);
+    bytes_read += *got_out;
+    return error;
+}
+
+/* Each word is one, and says of itself that a long body is behind it. */
+static void what_looks_like_a_record_everywhere_is_not_read_for_ever(void **state)
+{
+    static struct lqi_found found;
+    static uint8_t bytes[2 << 20];
+    struct lqi_io io = lqi_io_posix;
+    new_lone(state);
+    for (size_t i = 0; i < sizeof bytes; i += 8) lqi_put64(bytes + i, UINT64_C(0x0008000001010001));
+    put_bytes(&lone, LQI_SEGMENT_HEADER, bytes, sizeof bytes);
+    lose_header(&lone);
+    io.read = count_read;
+    the_log.io = &io;
+    bytes_read = 0;
+    OK(lqi_find_end(&the_log, &untrimmed, &nothing, &found));
+    the_log.io = &lqi_io_posix;
+    HOLDS(bytes_read < 5 * sizeof bytes);
+    EQUAL(found.next_id, 7 + messages_in(sizeof bytes - 1)); /* the last byte is zero */
+    drop_lone();
+}
+
+/* There are ids enough: a place of the disk that cannot be read keeps no queue shut. */
+static void where_the_disk_gives_nothing_anything_may_have_been(void **state)
+{
+    static struct lqi_found found;
+    struct io_fault fault;
+    int failed = 0;
+    new_lone(state);
+    add_many(&lone, 4);
+    lose_header(&lone);
+    io_fault_init(&fault, &lqi_io_posix);
+    the_log.io = &fault.io;
+    for (unsigned n = 1;; n++) {
+        io_fault_plan(&fault, IO_READ, n, false, EIO);
+        int err = lqi_find_end(&the_log, &untrimmed, &nothing, &found);
+        if (!fault.hits) break;
+        if (err) {
+            IS(LQ_EIO, err); /* its header could not be looked at */
+            continue;
+        }
+        uint64_t size = size_of(&lone) - LQI_SEGMENT_HEADER;
+        bool expected = false;
+        for (uint64_t proven = 0; proven <= 4; proven++) expected |= found.next_id == 7 + proven + messages_in(size - proven * SPAN);
+        HOLDS(expected || found.next_id == 11);
+        failed += found.next_id > 11;
+    }
+    HOLDS(failed > 4);
+    the_log.io = &lqi_io_posix;
+    io_fault_release(&fault);
+    drop_lone();
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(the_records_tell_it_without_their_header),
+        IN_DIRECTORY(what_is_damaged_among_them_costs_no_id),
+        IN_DIRECTORY(behind_the_last_that_proves_itself_there_is_room_for_what_may_have_been),
+        IN_DIRECTORY(no_id_is_given_twice_however_small_the_messages_were),
+        IN_DIRECTORY(what_nothing_proves_is_believed_only_where_it_must_be),
+        IN_DIRECTORY(what_looks_like_a_record_everywhere_is_not_read_for_ever),
+        IN_DIRECTORY(where_the_disk_gives_nothing_anything_may_have_been),
         IN_DIRECTORY(behind_a_last_segment_that_cannot_be_read_there_is_room_for_all_of_it),
         IN_DIRECTORY(a_last_segment_without_header_ends_where_its_trailer_says),
         IN_DIRECTORY(several_that_cannot_be_read_are_left_behind_together),
