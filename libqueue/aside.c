@@ -53,7 +53,8 @@ static int open_place(const struct lqi_aside *aside, const char *path, int *dir_
 {
     const char *slash = strrchr(path, '/');
 
-    snprintf(shown, LQI_ASIDE_PATH_SIZE, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    if (slash) snprintf(shown, LQI_ASIDE_PATH_SIZE, "%.*s", (int)(slash - path), path);
+    else snprintf(shown, LQI_ASIDE_PATH_SIZE, ".");
     return open_dir(aside, aside->queue_dir, shown, dir_out);
 }
 

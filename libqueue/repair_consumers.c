@@ -7,34 +7,33 @@
 #include "repair_parts.h"
 
 struct words {
-    uint64_t first; /* id of words[0] */
+    uint64_t floor; /* below the first id: words[0] is nobody's */
     uint32_t *words;
 };
 
 static void put_word(void *context, uint64_t id, uint32_t word)
 {
     struct words *words = context;
-    words->words[id - words->first] = word;
+    words->words[id - words->floor] = word;
 }
 
 static uint32_t get_word(void *context, uint64_t id)
 {
     const struct words *words = context;
-    return words->words[id - words->first];
+    return words->words[id - words->floor];
 }
 
 /* The new file, in aside/new. Its history is the one entry; it is an incarnation of its own. */
 static int write_position(struct repair *repair, const char *name, uint32_t window, const struct lqi_position_entry *entry, struct words *words)
 {
     struct lqi_position made;
-    struct lqi_position_sides sides = {0};
     struct lqi_position_entry first = {.floor = entry->floor, .delivered = entry->floor, .incarnation = entry->incarnation,
                                        .time_us = repair->io->wall_us(repair->io)};
 
     int err = lqi_position_create(repair->io, repair->aside.new_dir, name, repair->meta.uuid, window, &first, repair->meta.options.mode);
     if (!err) err = lqi_position_open(&made, repair->io, repair->aside.new_dir, name, repair->meta.uuid, true);
     if (err) return err;
-    sides.side = calloc(made.block_count, sizeof *sides.side);
+    struct lqi_position_sides sides = {.side = calloc(made.block_count, sizeof *sides.side)};
     err = sides.side ? lqi_position_save(&made, entry, entry->floor + 1, entry->delivered, &sides, get_word, words)
                      : lqi_fail(LQ_ENOMEM, "no memory for the window of consumer '%s'", name);
     if (!err) err = lqi_file_sync(&made.file);
@@ -55,7 +54,7 @@ static int keep_words(struct lqi_position *position, struct kept *kept)
 {
     uint64_t count = kept->entry.delivered - kept->entry.floor;
 
-    kept->words = (struct words){kept->entry.floor + 1, calloc(count + 1, sizeof *kept->words.words)};
+    kept->words = (struct words){kept->entry.floor, calloc(count + 1, sizeof *kept->words.words)};
     if (!kept->words.words) return lqi_fail(LQ_ENOMEM, "no memory for the window of %s", position->file.name);
     int err = lqi_position_load(position, put_word, &kept->words, NULL, NULL);
     return err == LQ_ECORRUPT ? LQ_OK : err; /* what is cut off counts as not settled */
@@ -87,7 +86,7 @@ static int keep_position(struct repair *repair, const char *name, struct kept *k
 static int mend_position(struct repair *repair, const char *name, const char *damage)
 {
     char path[LQ_NAME_MAX + 20], file[LQI_POSITION_NAME_SIZE];
-    struct kept kept = {.words = {0, NULL}};
+    struct kept kept = {.remedy = ""};
 
     snprintf(path, sizeof path, "consumers/%s.pos", name);
     snprintf(file, sizeof file, "%s.pos", name);

@@ -17,8 +17,8 @@
 static int vote_of_segments(struct repair *repair, bool *found)
 {
     struct lqi_segment segment;
-    uint64_t *ids, votes = 0;
-    size_t count;
+    uint64_t *ids = NULL, votes = 0;
+    size_t count = 0;
     int err = lqi_segment_list(repair->io, repair->log.log_dir, &ids, &count, NULL);
     if (err) return err;
     for (size_t i = 0; i < count; i++) {
@@ -37,8 +37,8 @@ static int vote_of_segments(struct repair *repair, bool *found)
 
 static int uuid_of_positions(struct repair *repair, bool *found)
 {
-    char (*names)[LQ_NAME_MAX + 1];
-    size_t count;
+    char (*names)[LQ_NAME_MAX + 1] = NULL;
+    size_t count = 0;
     int err = lqi_position_list(repair->io, repair->consumers_dir, &names, &count);
     if (err) return err;
     for (size_t i = 0; i < count && !*found; i++) {
@@ -80,8 +80,8 @@ static int recognise(struct repair *repair, int damaged, const char *text)
 static int trim_of_segments(struct repair *repair)
 {
     struct lqi_segment segment;
-    uint64_t *ids, before = 0;
-    size_t count;
+    uint64_t *ids = NULL, before = 0;
+    size_t count = 0;
 
     repair->trim = (struct lqi_trim){.sequence = 1, .first_id = 1, .next_id = 1};
     int err = lqi_segment_list(repair->io, repair->log.log_dir, &ids, &count, NULL);

@@ -186,6 +186,15 @@ static struct lqi_aside opened(const struct lqi_io *io)
     return aside;
 }
 
+/* Neither more nor fewer are open than before, if it is the same. */
+static int next_descriptor(void)
+{
+    int fd = dup(STDOUT_FILENO);
+    HOLDS(fd >= 0);
+    close(fd);
+    return fd;
+}
+
 /* ---- what may be set aside --------------------------------------------------------------- */
 
 static int no_open(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
@@ -198,6 +207,7 @@ static void a_link_may_not_be_set_aside_and_everything_else_may(void **state)
 {
     struct lqi_io io = lqi_io_posix;
     new_queue(state);
+    int before = next_descriptor();
     OK(lqi_aside_check(&io, queue_dir, "meta", "meta"));
     OK(lqi_aside_check(&io, queue_dir, "log", "log"));
     HOLDS(mkfifo(in_queue("pipe"), 0600) == 0 && symlink("meta", in_queue("soft")) == 0 && link(in_queue("log/one"), in_queue("hard")) == 0);
@@ -210,6 +220,7 @@ static void a_link_may_not_be_set_aside_and_everything_else_may(void **state)
     assert_string_equal(lq_error_text(), "open log/nothing: No such file or directory");
     io.open = no_open;
     IS(LQ_EIO, lqi_aside_check(&io, queue_dir, "meta", "meta"));
+    EQUAL(next_descriptor(), before);
     drop_queue();
 }
 
@@ -271,6 +282,8 @@ static void what_is_in_the_place_of_its_directories_is_an_error_that_says_so(voi
 {
     struct lqi_aside aside;
     new_queue(state);
+    int before = next_descriptor();
+    memset(&aside, 0, sizeof aside); /* whatever was in it */
     put_file("aside", "a file");
     HOLDS(lqi_aside_open(&aside, &lqi_io_posix, queue_dir, 0600, NOON) < 0);
     assert_string_equal(lq_error_text(), "make directory aside/new: Not a directory");
@@ -280,6 +293,7 @@ static void what_is_in_the_place_of_its_directories_is_an_error_that_says_so(voi
     HOLDS(lqi_aside_open(&aside, &lqi_io_posix, queue_dir, 0600, NOON) < 0);
     assert_string_equal(lq_error_text(), "open directory new: Not a directory");
     EQUAL(aside.dir, -1);
+    EQUAL(next_descriptor(), before);
     drop_queue();
 }
 
@@ -470,6 +484,38 @@ static void do_all_on_a_sick_machine(struct io_fault *fault, void *state)
     drop_queue();
 }
 
+static int no_sync(const struct lqi_io *io, int dir)
+{
+    (void)io, (void)dir;
+    return EIO;
+}
+
+static int no_list(const struct lqi_io *io, int dir, lqi_name_callback *each, void *context)
+{
+    (void)io, (void)dir, (void)each, (void)context;
+    return EIO;
+}
+
+static void an_error_says_of_which_directory_it_is(void **state)
+{
+    struct lqi_io io = lqi_io_posix;
+    new_queue(state);
+    struct lqi_aside aside = opened(&io);
+    io.dir_sync = no_sync;
+    IS(LQ_EIO, lqi_aside_take(&aside, "log/one"));
+    assert_string_equal(lq_error_text(), "sync directory log: Input/output error");
+    IS(LQ_EIO, lqi_aside_take(&aside, "meta"));
+    assert_string_equal(lq_error_text(), "sync directory .: Input/output error");
+    lqi_aside_close(&aside);
+    IS(LQ_EIO, lqi_aside_open(&aside, &io, queue_dir, 0600, NOON));
+    assert_string_equal(lq_error_text(), "sync directory aside: Input/output error");
+    io = lqi_io_posix;
+    io.dir_list = no_list;
+    IS(LQ_EIO, lqi_aside_open(&aside, &io, queue_dir, 0600, NOON));
+    assert_string_equal(lq_error_text(), "list aside/new: Input/output error");
+    drop_queue();
+}
+
 static void whatever_fails_is_told_and_nothing_is_lost(void **state)
 {
     HOLDS(each_fault(do_all_on_a_sick_machine, state) > 2 * 20);
@@ -489,6 +535,7 @@ int main(void)
         IN_DIRECTORY(what_was_no_file_has_no_say_in_whose_the_new_one_is),
         IN_DIRECTORY(where_nothing_can_be_swapped_nothing_is),
         IN_DIRECTORY(where_nothing_is_a_file_is_placed_durably_and_never_over_another),
+        IN_DIRECTORY(an_error_says_of_which_directory_it_is),
         IN_DIRECTORY(whatever_fails_is_told_and_nothing_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

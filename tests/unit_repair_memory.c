@@ -9,8 +9,10 @@
 
 #include <cmocka.h>
 
+#include "repair_parts.h"
 #include "support/call_fault.h"
 #include "support/made_plan.h"
+#include "support/scratch.h"
 
 /* Two segments that are damaged in several places, one that cannot be read, and an open one. */
 static struct made four[4];
@@ -77,11 +79,69 @@ static void a_file_that_has_no_memory_is_not_said_to_be_written(void **state)
     for (int i = 0; i < 4; i++) done(&four[i]);
 }
 
+/* ---- consumers ------------------------------------------------------------------------- */
+
+static uint32_t settled(void *context, uint64_t id)
+{
+    (void)context;
+    return id % 2 ? LQI_WORD_SETTLED : 0;
+}
+
+static const struct lqi_position_entry saved = {.floor = 10, .delivered = 200, .incarnation = 5};
+
+/* Of which a copy of the fixed part is damaged, and a few odd messages settled. */
+static void make_position(int dir, const char *path)
+{
+    struct lqi_position position;
+    uint64_t side[8] = {0};
+    OK(lqi_position_create(&lqi_io_posix, dir, "c", uuid, 400, &saved, 0600));
+    OK(lqi_position_open(&position, &lqi_io_posix, dir, "c", uuid, true));
+    OK(lqi_position_save(&position, &saved, 11, 200, &(struct lqi_position_sides){side, 1}, settled, NULL));
+    lqi_position_close(&position);
+    api_file_flip(path, 50, 1);
+}
+
+static void a_consumer_that_there_is_no_memory_for_stays_as_it_is(void **state)
+{
+    const char *path = api_path(*state, "consumers/c.pos");
+    unsigned n = 1;
+    for (;; n++) {
+        struct repair repair = {.io = &lqi_io_posix, .path = *state, .dir = -1, .consumers_dir = -1, .aside = LQI_ASIDE_NONE, .found = {.first_id = 1}};
+        memcpy(repair.meta.uuid, uuid, sizeof uuid);
+        repair.meta.options.mode = 0600;
+        HOLDS(mkdir(api_path(*state, "consumers"), 0700) == 0);
+        EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, -1, *state, &repair.dir), 0);
+        EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, repair.dir, "consumers", &repair.consumers_dir), 0);
+        make_position(repair.consumers_dir, path);
+        struct api_bytes before = api_file_read(path);
+        call_fault_plan(CALL_ALLOCATE, n, false, ENOMEM);
+        int err = lqi_repair_consumers(&repair);
+        bool hit = call_fault_hits() > 0;
+        call_fault_end();
+        struct api_bytes after = api_file_read(path);
+        EQUAL(after.size, before.size);
+        EQUAL(repair.result.steps, hit ? 0 : 1);
+        EQUAL(memcmp(after.bytes, before.bytes, before.size) == 0, hit);
+        free(before.bytes);
+        free(after.bytes);
+        if (hit) IS(LQ_ENOMEM, err);
+        else OK(err);
+        if (hit) TEXT_HAS("no memory");
+        lqi_aside_close(&repair.aside);
+        lqi_io_posix.close(&lqi_io_posix, repair.consumers_dir);
+        lqi_io_posix.close(&lqi_io_posix, repair.dir);
+        HOLDS(scratch_delete(api_path(*state, "consumers")) == 0);
+        if (!hit) break;
+    }
+    HOLDS(n > 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_plan_that_has_no_memory_is_none),
         IN_DIRECTORY(a_file_that_has_no_memory_is_not_said_to_be_written),
+        IN_DIRECTORY(a_consumer_that_there_is_no_memory_for_stays_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,10 +163,17 @@ static void put_position(const char *name, const uint8_t whose[16])
 
 /* ---- meta as it is -------------------------------------------------------------------------- */
 
+static int open_to_read_alone(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    EQUAL(flags, LQI_OPEN_READ);
+    return lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
 static void a_sound_meta_is_believed_and_locked(void **state)
 {
     for (int dry = 0; dry < 2; dry++) {
         new_queue(state);
+        if (dry) machine.open = open_to_read_alone;
         OK(look(&machine, dry));
         assert_string_equal(damaged.text, "");
         HOLDS(repair.options_known && memcmp(repair.meta.uuid, uuid, 16) == 0);
@@ -225,6 +232,12 @@ static void is_of(const uint8_t whose[16])
     EQUAL(repair.meta.options.segment_size, 64 << 20);
 }
 
+static int open_to_lock_meta_alone(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    HOLDS(flags == LQI_OPEN_READ || strcmp(name, "meta") == 0);
+    return lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
 /* In whatever order: of five, three. */
 static void the_queue_is_that_of_most_segments(void **state)
 {
@@ -234,6 +247,7 @@ static void the_queue_is_that_of_most_segments(void **state)
         for (unsigned i = 0; i < 5; i++) put_segment(1 + i, 0, which >> i & 1 ? uuid : other);
         HOLDS(unlink(in_queue("meta")) == 0);
         put_position("c", third); /* is not asked */
+        machine.open = open_to_lock_meta_alone;
         OK(look(&machine, false));
         is_of(uuid);
         assert_string_equal(damaged.text, "byte 0: the file is missing");
@@ -260,6 +274,14 @@ static void segments_that_cannot_be_read_have_no_vote(void **state)
 static void where_no_segment_says_it_an_offset_file_does(void **state)
 {
     new_queue(state);
+    put_position("a", uuid);
+    HOLDS(unlink(in_queue("meta")) == 0);
+    OK(look(&machine, false));
+    is_of(uuid);
+    close_repair();
+    drop_queue();
+
+    new_queue(state);
     put_segment(1, 0, other);
     break_segment(1);
     api_file_write(in_queue("consumers/a.pos"), "broken", 6);
@@ -280,6 +302,7 @@ static void a_queue_of_which_nothing_is_left_becomes_a_new_one(void **state)
     for (int i = 0; i < 2; i++) {
         new_queue(state);
         empty_meta();
+        if (i) api_file_write(in_queue("consumers/a.pos"), "broken", 6); /* nor does this say anything */
         OK(look(&machine, false));
         HOLDS(memcmp(repair.meta.uuid, before, 16) != 0);
         memcpy(before, repair.meta.uuid, 16);
@@ -313,6 +336,27 @@ static int no_stat(const struct lqi_io *io, int fd, struct lqi_io_stat *stat_out
     return lqi_io_posix.stat(io, fd, stat_out);
 }
 
+static int list_from; /* the n-th listing fails, as if there were nothing: no reason to believe it */
+
+static int no_list(const struct lqi_io *io, int dir, lqi_name_callback *each, void *context)
+{
+    return list_from-- == 0 ? ENOENT : lqi_io_posix.dir_list(io, dir, each, context);
+}
+
+static void what_cannot_be_listed_is_not_taken_for_empty(void **state)
+{
+    for (int first = 0; first < 3; first++) {
+        new_queue(state);
+        empty_meta();
+        machine.dir_list = no_list;
+        list_from = first;
+        IS(LQ_ENOTFOUND, look(&machine, false));
+        HOLDS(strncmp(lq_error_text(), first == 1 ? "list consumers: " : "list log: ", first == 1 ? 16 : 10) == 0);
+        close_repair();
+        drop_queue();
+    }
+}
+
 static void what_fails_on_the_way_is_an_error(void **state)
 {
     new_queue(state);
@@ -327,7 +371,9 @@ static void what_fails_on_the_way_is_an_error(void **state)
     HOLDS(unlink(in_queue("meta")) == 0);
     machine.stat = no_stat;
     IS(LQ_EIO, look(&machine, false));
-    TEXT_HAS("look at ", queue_path);
+    char text[4200];
+    snprintf(text, sizeof text, "look at %.300s: Input/output error", queue_path);
+    assert_string_equal(lq_error_text(), text);
     close_repair();
     drop_queue();
 }
@@ -434,16 +480,38 @@ static void whoever_has_it_open_or_opens_it_keeps_repair_out(void **state)
     for (int dry = 0; dry < 2; dry++) {
         for (size_t i = 0; i < sizeof locks / sizeof *locks; i++) {
             new_queue(state);
-            int fd = lock_file(locks[i].file, locks[i].byte);
+            int fd = lock_file(locks[i].file, locks[i].byte), before = dup(fd);
+            close(before);
             IS(locks[i].out ? LQ_EBUSY : LQ_OK, look(&machine, dry));
             if (locks[i].out) assert_string_equal(lq_error_text(), "the queue is in use: repair it when everybody has closed it");
-            close(fd);
             close_repair();
+            EQUAL(dup(fd), before); /* nothing is left open */
+            close(before);
+            close(fd);
             OK(look(&machine, dry));
             close_repair();
             drop_queue();
         }
     }
+}
+
+static int lock_when_replaced(const struct lqi_io *io, int fd, uint64_t byte)
+{
+    struct api_bytes file = api_file_read(in_queue("meta")); /* by another repair, which was faster */
+    HOLDS(unlink(in_queue("meta")) == 0);
+    api_file_write(in_queue("meta"), file.bytes, file.size);
+    free(file.bytes);
+    return lqi_io_posix.lock(io, fd, byte);
+}
+
+static void the_lock_of_a_meta_that_was_replaced_is_none(void **state)
+{
+    new_queue(state);
+    machine.lock = lock_when_replaced;
+    IS(LQ_EBUSY, look(&machine, false));
+    TEXT_HAS("repaired just now");
+    close_repair();
+    drop_queue();
 }
 
 static int lock_error, locked_error;
@@ -615,11 +683,32 @@ static void repair_on_a_sick_machine(struct io_fault *fault, void *state)
     drop_queue();
 }
 
+static void ask_consumers_on_a_sick_machine(struct io_fault *fault, void *state)
+{
+    new_queue(state);
+    put_position("a", uuid);
+    api_file_write(in_queue("consumers/b.pos"), "broken", 6);
+    empty_meta();
+    fault->io.wall_us = noon;
+    int err = look(&fault->io, false);
+    if (err) {
+        HOLDS(fault->hits > 0);
+        IS(LQ_EIO, err);
+    } else {
+        is_of(uuid); /* and not a new one */
+    }
+    close_repair();
+    lqi_io_posix.close(&lqi_io_posix, the_log.log_dir);
+    the_log.io = NULL;
+    drop_queue();
+}
+
 static void whatever_fails_is_an_error_or_done(void **state)
 {
     if (the_log.io) lqi_io_posix.close(&lqi_io_posix, the_log.log_dir);
     the_log.io = NULL;
     HOLDS(each_fault(repair_on_a_sick_machine, state) > 2 * 20);
+    HOLDS(each_fault(ask_consumers_on_a_sick_machine, state) > 2 * 8);
 }
 
 int main(void)
@@ -632,11 +721,13 @@ int main(void)
         IN_DIRECTORY(segments_that_cannot_be_read_have_no_vote),
         IN_DIRECTORY(where_no_segment_says_it_an_offset_file_does),
         IN_DIRECTORY(a_queue_of_which_nothing_is_left_becomes_a_new_one),
+        IN_DIRECTORY(what_cannot_be_listed_is_not_taken_for_empty),
         IN_DIRECTORY(what_fails_on_the_way_is_an_error),
         IN_DIRECTORY(the_new_one_can_be_used_by_those_who_could_use_the_old_one),
         IN_DIRECTORY(without_a_trim_slot_the_log_begins_with_its_oldest_file),
         IN_DIRECTORY(a_file_that_cannot_be_read_is_never_before_the_beginning),
         IN_DIRECTORY(whoever_has_it_open_or_opens_it_keeps_repair_out),
+        IN_DIRECTORY(the_lock_of_a_meta_that_was_replaced_is_none),
         IN_DIRECTORY(who_cannot_know_whether_it_is_in_use_does_not_repair_it),
         IN_DIRECTORY(a_damaged_meta_is_replaced_by_what_is_good_in_it_and_both_are_locked),
         IN_DIRECTORY(a_missing_one_is_made_with_the_default_options),
