@@ -40,6 +40,7 @@ static void nothing(struct lqi_consumer_slot *slot) { (void)slot; }
 static void name_foreign(struct lqi_consumer_slot *slot) { slot->name[0] = '/'; }
 static void window_other(struct lqi_consumer_slot *slot) { slot->window = 128; }
 static void floor_beyond_delivered(struct lqi_consumer_slot *slot) { lqi_set_floor(slot, MESSAGES + 500); }
+static void floor_that_is_said_once(struct lqi_consumer_slot *slot) { atomic_store(&slot->floor, ACKED | 32); }
 static void delivered_beyond_the_log(struct lqi_consumer_slot *slot) { atomic_store(&slot->delivered, MESSAGES + 1); }
 static void place_in_the_head(struct lqi_consumer_slot *slot) { slot->region_offset = 4096; }
 static void place_unaligned(struct lqi_consumer_slot *slot) { slot->region_offset += 8; }
@@ -50,7 +51,7 @@ static void place_behind_the_file(struct lqi_consumer_slot *slot) { slot->region
 static void numbers_of_the_dead_that_make_no_sense_cost_acks_and_no_message(void **state)
 {
     static const struct { void (*change)(struct lqi_consumer_slot *slot); bool believed; } edits[] = {
-        {nothing, true}, {name_foreign, false}, {window_other, false}, {floor_beyond_delivered, false},
+        {nothing, true}, {floor_that_is_said_once, true}, {name_foreign, false}, {window_other, false}, {floor_beyond_delivered, false},
         {delivered_beyond_the_log, false}, {place_in_the_head, false}, {place_unaligned, false}, {place_too_small, false},
         {place_larger_than_the_file, false}, {place_behind_the_file, false},
     };
@@ -272,6 +273,8 @@ static void find_kept(void)
 
 static struct lqi_io machine;
 static unsigned writes;
+static int written = -1; /* the file that is, and is not synced since */
+static int maps;         /* that there are */
 
 /* Of the offset file: everything else is written through maps, or in places that are none of ours. */
 static int write_beside_what_is_kept(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
@@ -281,8 +284,35 @@ static int write_beside_what_is_kept(const struct lqi_io *io, int fd, uint64_t o
         HOLDS(offset + size <= kept.entry || offset >= kept.entry + LQI_POSITION_ENTRY);
         HOLDS(offset + size <= kept.block || offset >= kept.block + LQI_POSITION_BLOCK);
         writes++;
+        written = fd;
     }
     return lqi_io_posix.write(&lqi_io_posix, fd, offset, data, size);
+}
+
+static int note_sync(const struct lqi_io *io, int fd)
+{
+    if (fd == written) written = -1;
+    return lqi_io_posix.sync(io, fd);
+}
+
+static int count_map(const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_t mirrored, bool writable, void **map_out)
+{
+    maps++;
+    return lqi_io_posix.map(io, fd, offset, size, mirrored, writable, map_out);
+}
+
+static void count_unmap(const struct lqi_io *io, void *map, size_t size, size_t mirrored)
+{
+    maps--;
+    lqi_io_posix.unmap(io, map, size, mirrored);
+}
+
+static int next_descriptor(void)
+{
+    int fd = dup(0);
+    HOLDS(fd >= 0);
+    close(fd);
+    return fd;
 }
 
 static uint64_t scribble;
@@ -314,12 +344,19 @@ static void what_was_durable_is_not_written_over_whatever_the_dead_have_left(voi
             find_kept();
             machine = lqi_io_posix;
             machine.write = write_beside_what_is_kept;
+            machine.sync = note_sync;
+            machine.map = count_map;
+            machine.unmap = count_unmap;
             writes = 0;
+            int descriptor = next_descriptor();
             lq_queue *queue = open_on(&machine);
             EQUAL(writes, 2); /* the words and the entry */
+            EQUAL(written, -1); /* durable before anything is built on it */
             machine.write = lqi_io_posix.write;
             has_lost_no_ack(queue);
             OK(lq_close(queue));
+            EQUAL(maps, 0);
+            EQUAL(next_descriptor(), descriptor);
         }
     }
 }
