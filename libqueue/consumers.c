@@ -288,26 +288,19 @@ static int stand(struct lqi_shared_map *map, struct lqi_consumer_slot *consumer,
     atomic_store(&consumer->dropped, standing.dropped);
     if (position->newest.delivered <= last_id) return LQ_OK;
     err = save_as(consumer, NULL, position, position->newest.durable, position->newest.durable_id, position->newest.time_us);
-    if (!err) err = lqi_shared_sync(map, &position->file);
-    if (!err) consumer->epoch = consumer->sequence;
-    return err;
+    return err ? err : lqi_shared_sync(map, &position->file);
 }
 
 static int load_one(const struct lqi_consumers *consumers, const char *name, struct lqi_consumer_slot *consumer)
 {
     const struct lqi_log_state *state = consumers->log->state;
     struct lqi_position position;
-    struct lqi_tail tail = {0};
+    struct lqi_tail tail;
 
-    memcpy(consumer->name, name, strlen(name) + 1);
-    consumer->dirty_low = UINT64_MAX;
-    consumer->dirty_high = 0;
+    snprintf(consumer->name, sizeof consumer->name, "%s", name);
     consumer->region_ready = 0;
     atomic_store(&consumer->going, 0);
     atomic_store(&consumer->in_doubt, 0);
-    atomic_store(&consumer->unsaved, 0);
-    atomic_store(&consumer->unsynced, 0);
-    atomic_store(&consumer->unacked, 0);
     int err = lqi_position_open(&position, consumers->log->io, consumers->dir, name, consumers->log->uuid, true);
     if (err == LQ_ECORRUPT || err == LQ_EVERSION) {
         atomic_store(&consumer->state, LQI_CONSUMER_DAMAGED);

@@ -352,19 +352,35 @@ static void where_a_consumer_stands_is_not_guessed_when_its_file_cannot_be_read(
 }
 
 /* After a failed sync other files take the place of all offset files, but of what is none, or has just gone, there is none to take it. */
-static void what_is_no_offset_file_or_gone_is_not_replaced(void **state)
+static void every_offset_file_is_replaced_but_what_is_none_or_gone(void **state)
 {
+    enum { COUNT = 5 };
+    char names[COUNT][10];
+    struct stat before[COUNT], after;
     struct io_fault fault;
     use_queue(state, "q");
     lq_queue *queue = open_on(&lqi_io_posix);
-    OK(lq_consumer_close(api_consumer(queue, "c", &in_window)));
-    HOLDS(mkdir(offset_file("directory"), 0700) == 0);
-    OK(lqi_consumers_replace(&lqi_io_posix, queue->consumers_dir, 0600));
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(names[i], sizeof *names, "c%d", i);
+        OK(lq_consumer_close(api_consumer(queue, names[i], &in_window)));
+        HOLDS(stat(offset_file(names[i]), &before[i]) == 0);
+    }
+    HOLDS(mkdir(offset_file("a_directory"), 0700) == 0);
     io_fault_init(&fault, &lqi_io_posix);
-    io_fault_plan(&fault, IO_OPEN, 1, false, ENOENT);
+    OK(lqi_consumers_replace(&fault.io, queue->consumers_dir, 0600));
+    EQUAL(fault.calls[IO_OPEN], 2 * COUNT + 1);
+    for (int i = 0; i < COUNT; i++) {
+        HOLDS(stat(offset_file(names[i]), &after) == 0);
+        HOLDS(after.st_ino != before[i].st_ino && after.st_size == before[i].st_size);
+    }
+    io_fault_plan(&fault, IO_OPEN, 2, false, ENOENT);
     OK(lqi_consumers_replace(&fault.io, queue->consumers_dir, 0600));
     EQUAL(fault.hits, 1);
-    io_fault_plan(&fault, IO_OPEN, 1, false, EIO);
+    EQUAL(fault.calls[IO_OPEN], 2 * COUNT);
+    io_fault_plan(&fault, IO_OPEN, 2, false, EIO);
+    IS(LQ_EIO, lqi_consumers_replace(&fault.io, queue->consumers_dir, 0600));
+    EQUAL(fault.calls[IO_OPEN], 2); /* no more is tried */
+    io_fault_plan(&fault, IO_DIR_LIST, 1, false, EIO);
     IS(LQ_EIO, lqi_consumers_replace(&fault.io, queue->consumers_dir, 0600));
     io_fault_release(&fault);
     OK(lq_close(queue));
@@ -441,7 +457,7 @@ int main(void)
         IN_DIRECTORY(a_file_that_was_damaged_as_the_queue_was_opened_is_not_used_before_it_is_opened_again),
         IN_DIRECTORY(a_damaged_file_that_was_not_there_when_the_queue_was_opened_is_told_as_damaged_too),
         IN_DIRECTORY(where_a_consumer_stands_is_not_guessed_when_its_file_cannot_be_read),
-        IN_DIRECTORY(what_is_no_offset_file_or_gone_is_not_replaced),
+        IN_DIRECTORY(every_offset_file_is_replaced_but_what_is_none_or_gone),
         IN_DIRECTORY(words_of_messages_that_are_gone_mean_nothing_to_new_ones),
         IN_DIRECTORY(who_opens_a_consumer_that_is_deleted_just_then_makes_it_anew),
     };

@@ -218,6 +218,126 @@ static void a_consumer_in_doubt_is_known_wherever_it_is(void **state)
     free(head);
 }
 
+/* ---- in whose place it comes --------------------------------------------------------------------- */
+
+/* Nobody tidies up the place of a consumer that is deleted. */
+static void a_consumer_has_nothing_of_the_one_whose_place_it_takes(void **state)
+{
+    lq_message message;
+    begin(state);
+    lq_consumer *made = api_consumer(queue, "one_before", &(lq_consumer_options){.window = WINDOW});
+    struct lqi_consumer_slot *place = made->slot;
+    OK(lq_poll(made, &message));
+    OK(lq_consumer_close(made));
+    OK(lq_consumer_delete(queue, "one_before"));
+    EQUAL(atomic_load(&place->state), LQI_CONSUMER_FREE);
+    atomic_store(&place->going, 1);
+    atomic_store(&place->in_doubt, 1);
+    atomic_store(&place->unsaved, 99);
+    atomic_store(&place->unsynced, 1);
+    atomic_store(&place->unacked, 5);
+    atomic_store(&place->returned, 6);
+    atomic_store(&place->dropped, 7);
+    atomic_store(&place->next_position, 8);
+    place->region_ready = 1;
+    place->sequence = place->epoch = place->incarnation = 77;
+    place->dirty_low = 1;
+    place->dirty_high = 5;
+    calls[0] = 0;
+
+    made = api_consumer(queue, "one", &(lq_consumer_options){.window = 64});
+    HOLDS(made->slot == place);
+    HOLDS(strcmp(place->name, "one") == 0);
+    lq_consumer_stats stats = api_consumer_stats(queue, "one");
+    EQUAL(stats.floor, 0);
+    EQUAL(stats.unacked, 0);
+    EQUAL(stats.ready, MESSAGES);
+    EQUAL(stats.dropped, 0);
+    EQUAL(stats.window, 64);
+    EQUAL(atomic_load(&place->going), 0);
+    was_called("essses"); /* made, and come to life without a word */
+    EQUAL(place->epoch, place->sequence);
+    OK(lqi_consumers_sync(&queue->consumers));
+    OK(lq_poll(made, &message));
+    EQUAL(message.id, 1);
+    OK(lq_consumer_close(made));
+    end();
+}
+
+static void a_consumer_that_has_had_everything_is_not_written_to_when_the_queue_opens(void **state)
+{
+    begin(state);
+    take(MESSAGES);
+    OK(lq_ack_batch(consumer, taken, MESSAGES));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    calls[0] = 0;
+    OK(lqi_open_io(&machine, queue_path, NULL, &queue));
+    HOLDS(!strchr(calls, 'e') && !strchr(calls, 'b'));
+    calls[0] = 0;
+    OK(lqi_consumers_sync(&queue->consumers)); /* nor is there anything to save */
+    was_called("");
+    consumer = api_consumer(queue, "c", NULL);
+    end();
+}
+
+/* ---- where it stands --------------------------------------------------------------------------- */
+
+static uint32_t settled_some(void *context, uint64_t id)
+{
+    (void)context;
+    return id == 103 || id == 104 || id == 110 || id == 120 ? LQI_WORD_SETTLED | 1 : id % 3;
+}
+
+/* By its file: floor 100, delivered 130, of which four are settled out of order. The log may have lost its beginning to retention,
+ * and its end to a power loss. */
+static void a_consumer_stands_where_its_file_and_the_log_agree(void **state)
+{
+    static const struct {
+        uint64_t first_id, last_id;
+        struct lqi_standing standing;
+    } cases[] = {
+        {1, 1000, {.floor = 100, .delivered = 130, .returned = 26, .dropped = 0}},
+        {101, 130, {.floor = 100, .delivered = 130, .returned = 26, .dropped = 0}},
+        {102, 1000, {.floor = 101, .delivered = 130, .returned = 25, .dropped = 1}},
+        {103, 1000, {.floor = 104, .delivered = 130, .returned = 24, .dropped = 2}}, /* up to what is settled there */
+        {104, 1000, {.floor = 104, .delivered = 130, .returned = 24, .dropped = 2}},
+        {105, 1000, {.floor = 104, .delivered = 130, .returned = 24, .dropped = 2}},
+        {110, 1000, {.floor = 110, .delivered = 130, .returned = 19, .dropped = 7}},
+        {111, 1000, {.floor = 110, .delivered = 130, .returned = 19, .dropped = 7}},
+        {112, 1000, {.floor = 111, .delivered = 130, .returned = 18, .dropped = 8}},
+        {200, 1000, {.floor = 199, .delivered = 199, .returned = 0, .dropped = 95}},
+        {1, 129, {.floor = 100, .delivered = 129, .returned = 25, .dropped = 0}},
+        {1, 120, {.floor = 100, .delivered = 120, .returned = 16, .dropped = 0}},
+        {1, 119, {.floor = 100, .delivered = 119, .returned = 16, .dropped = 0}},
+        {1, 102, {.floor = 100, .delivered = 102, .returned = 2, .dropped = 0}},
+        {1, 100, {.floor = 100, .delivered = 100, .returned = 0, .dropped = 0}},
+        {1, 50, {.floor = 50, .delivered = 50, .returned = 0, .dropped = 0}},
+        {103, 103, {.floor = 103, .delivered = 103, .returned = 0, .dropped = 2}},
+    };
+    const struct lqi_position_entry first = {.floor = 100, .delivered = 100, .incarnation = 7, .time_us = 1};
+    struct lqi_position_entry entry = first;
+    uint64_t side[4] = {0};
+    struct lqi_position_sides sides = {side, 1};
+    struct lqi_position position;
+    int dir = -1;
+    EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, -1, *state, &dir), 0);
+    OK(lqi_position_create(&lqi_io_posix, dir, "c", uuid, 200, &first, 0600));
+    OK(lqi_position_open(&position, &lqi_io_posix, dir, "c", uuid, true));
+    entry.delivered = 130;
+    OK(lqi_position_save(&position, &entry, 101, 130, &sides, settled_some, NULL));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lqi_standing standing;
+        OK(lqi_consumers_standing(&position, cases[i].first_id, cases[i].last_id, &standing));
+        EQUAL(standing.floor, cases[i].standing.floor);
+        EQUAL(standing.delivered, cases[i].standing.delivered);
+        EQUAL(standing.returned, cases[i].standing.returned);
+        EQUAL(standing.dropped, cases[i].standing.dropped);
+    }
+    lqi_position_close(&position);
+    lqi_io_posix.close(&lqi_io_posix, dir);
+}
+
 /* ---- where it begins --------------------------------------------------------------------------- */
 
 static void a_new_consumer_begins_where_it_is_told(void **state)
@@ -286,6 +406,9 @@ int main(void)
         IN_DIRECTORY(a_consumer_whose_maker_has_failed_stands_where_its_file_says),
         IN_DIRECTORY(the_most_that_any_offset_file_witnesses_counts),
         IN_DIRECTORY(a_consumer_in_doubt_is_known_wherever_it_is),
+        IN_DIRECTORY(a_consumer_has_nothing_of_the_one_whose_place_it_takes),
+        IN_DIRECTORY(a_consumer_that_has_had_everything_is_not_written_to_when_the_queue_opens),
+        IN_DIRECTORY(a_consumer_stands_where_its_file_and_the_log_agree),
         IN_DIRECTORY(a_new_consumer_begins_where_it_is_told),
         IN_DIRECTORY(nothing_begins_before_what_is_kept),
     };

@@ -41,6 +41,8 @@ static void name_foreign(struct lqi_consumer_slot *slot) { slot->name[0] = '/'; 
 static void window_other(struct lqi_consumer_slot *slot) { slot->window = 128; }
 static void floor_beyond_delivered(struct lqi_consumer_slot *slot) { lqi_set_floor(slot, MESSAGES + 500); }
 static void floor_that_is_said_once(struct lqi_consumer_slot *slot) { atomic_store(&slot->floor, ACKED | 32); }
+static void slots_not_ready(struct lqi_consumer_slot *slot) { slot->region_ready = 0; } /* as of one whose place this was before */
+static void state_damaged(struct lqi_consumer_slot *slot) { atomic_store(&slot->state, LQI_CONSUMER_DAMAGED); }
 static void delivered_beyond_the_log(struct lqi_consumer_slot *slot) { atomic_store(&slot->delivered, MESSAGES + 1); }
 static void place_in_the_head(struct lqi_consumer_slot *slot) { slot->region_offset = 4096; }
 static void place_unaligned(struct lqi_consumer_slot *slot) { slot->region_offset += 8; }
@@ -51,7 +53,7 @@ static void place_behind_the_file(struct lqi_consumer_slot *slot) { slot->region
 static void numbers_of_the_dead_that_make_no_sense_cost_acks_and_no_message(void **state)
 {
     static const struct { void (*change)(struct lqi_consumer_slot *slot); bool believed; } edits[] = {
-        {nothing, true}, {floor_that_is_said_once, true}, {name_foreign, false}, {window_other, false}, {floor_beyond_delivered, false},
+        {nothing, true}, {floor_that_is_said_once, true}, {name_foreign, false}, {slots_not_ready, false}, {state_damaged, false}, {window_other, false}, {floor_beyond_delivered, false},
         {delivered_beyond_the_log, false}, {place_in_the_head, false}, {place_unaligned, false}, {place_too_small, false},
         {place_larger_than_the_file, false}, {place_behind_the_file, false},
     };

@@ -174,6 +174,45 @@ static void offset_files_and_what_becomes_one_are_known_by_their_names(void **st
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(lqi_position_is_name(bad[i]));
 }
 
+static int open_error;
+
+static int no_open(const struct lqi_io *unused, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    return open_error ? open_error : io->open(unused, dir, name, flags, mode, fd_out);
+}
+
+/* What has its name stands in the way of a file, whatever it is; and what cannot be asked may be there. */
+static void whether_an_offset_file_exists_is_known_or_an_error(void **state)
+{
+    struct lqi_io sick = *io;
+    bool exists = true;
+    int dir = open_dir(state);
+    sick.open = no_open;
+    open_error = 0;
+    assert_int_equal(lqi_position_exists(&sick, dir, "billing", &exists), LQ_OK);
+    assert_false(exists);
+    create(dir);
+    assert_int_equal(io->dir_make(io, dir, "directory.pos", 0700), 0);
+    static const char *const there[] = {"billing", "directory"};
+    for (size_t i = 0; i < 2; i++) {
+        exists = false;
+        assert_int_equal(lqi_position_exists(&sick, dir, there[i], &exists), LQ_OK);
+        assert_true(exists);
+    }
+    open_error = EACCES;
+    exists = false;
+    assert_int_equal(lqi_position_exists(&sick, dir, "billing", &exists), LQ_OK);
+    assert_true(exists);
+    static const struct { int error, code; } errors[] = {{EIO, LQ_EIO}, {EMFILE, LQ_ELIMIT}, {ENOMEM, LQ_ENOMEM}};
+    for (size_t i = 0; i < 3; i++) {
+        open_error = errors[i].error;
+        assert_int_equal(lqi_position_exists(&sick, dir, "billing", &exists), errors[i].code);
+    }
+    open_error = ENOENT;
+    assert_int_equal(lqi_position_exists(&sick, dir, "../billing", &exists), LQ_ENAME);
+    io->close(io, dir);
+}
+
 static void without_their_directory_there_are_no_consumers(void **state)
 {
     (void)state;
@@ -226,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         with_files(consumers_are_listed_by_name_and_deleted),
         cmocka_unit_test(offset_files_and_what_becomes_one_are_known_by_their_names),
+        with_files(whether_an_offset_file_exists_is_known_or_an_error),
         cmocka_unit_test(without_their_directory_there_are_no_consumers),
         with_files(who_deletes_knows_whether_the_file_is_gone_whatever_is_returned),
         with_files(errors_of_other_calls_name_their_files_too),
