@@ -243,19 +243,28 @@ static int mend_all(struct repair *repair)
     return err ? err : take_foreign(repair, repair->consumers_dir, "consumers");
 }
 
+struct left {
+    int code;
+    struct first_damage first;
+};
+
 static void note_left(void *context, const lq_finding *finding)
 {
-    struct first_damage *left = context;
-    if (!left->text[0]) snprintf(left->text, sizeof left->text, "%.100s: %.350s", finding->file, finding->text);
+    struct left *left = context;
+    if (left->code) return;
+    left->code = finding->code;
+    snprintf(left->first.text, sizeof left->first.text, "%.100s: %.350s", finding->file, finding->text);
 }
 
 /* Files that were made up can be damaged in ways that nobody has thought of: what was mended is looked at by who has not
  * mended it. The locks are held: nobody else changes it meanwhile. */
 static int prove(const struct repair *repair)
 {
-    struct first_damage left = {""};
+    struct left left = {.code = LQ_OK};
     int err = lqi_verify_io(repair->io, repair->path, 0, note_left, &left, NULL);
-    return err == LQ_ECORRUPT ? lqi_fail(err, "repaired as far as it can be, but %.460s", left.text) : err;
+    if (err != LQ_ECORRUPT) return err;
+    /* What the disk does not give just now is no damage that was left. */
+    return lqi_fail(left.code == LQ_EIO ? LQ_EIO : err, "repaired as far as it can be, but %.460s", left.first.text);
 }
 
 /* Not by closing it alone: a child that was forked meanwhile has it open, too. */

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "queue.h"
+#include "repair.h"
 #include "support/api.h"
 #include "support/damage.h"
 
@@ -25,6 +26,7 @@ static struct {
     bool is_it[FDS]; /* by descriptor */
     uint64_t from, to;
     bool once;
+    unsigned good; /* so many reads of it go well first */
 } bad;
 
 static int open_noted(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
@@ -39,7 +41,7 @@ static int open_noted(const struct lqi_io *io, int dir, const char *name, int fl
 static int read_but_there(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
 {
     bool meets = bad.is_it[fd] && offset < bad.to && offset + size > bad.from && bad.from < bad.to;
-    if (!meets) return lqi_io_posix.read(io, fd, offset, data, size, got_out);
+    if (!meets || (bad.good && bad.good--)) return lqi_io_posix.read(io, fd, offset, data, size, got_out);
     if (bad.once) bad.to = bad.from;
     return EIO;
 }
@@ -54,6 +56,7 @@ static const struct lqi_io *disk_with_bad(const char *file, uint64_t from, uint6
     bad.from = from;
     bad.to = to;
     bad.once = false;
+    bad.good = 0;
     return &bad.io;
 }
 
@@ -211,6 +214,40 @@ static void readers_and_consumers_wait_for_what_cannot_be_read_and_get_it_when_i
     OK(lq_close(queue));
 }
 
+/* ---- repair -------------------------------------------------------------------------- */
+
+/* Nor does repair give up what may be had yet. */
+static void repair_ends_where_a_page_cannot_be_read_and_has_changed_nothing(void **state)
+{
+    char queue[4096], file[64];
+    strcpy(queue, make_queue(state));
+    api_file_flip(api_segment(queue, 0), LQI_SEGMENT_HEADER + 100, 1); /* there is something to do */
+    struct api_tree *before = api_tree_read(queue);
+    lqi_segment_name(file, SECOND);
+    for (uint64_t from = 0; from < damage_size(api_segment(queue, 1)); from += PAGE) {
+        IS(LQ_EIO, lqi_repair_io(disk_with_bad(file, from, from + PAGE), queue, LQ_REPAIR_DRY_RUN, NULL, NULL, NULL));
+        TEXT_HAS(file, "Input/output error");
+    }
+    HOLDS(api_tree_same(before, NULL));
+    api_tree_free(before);
+}
+
+/* A sound queue, of which a page can be read when repair goes through it, and not when what it has done is proved. */
+static void what_cannot_be_read_after_a_repair_is_not_called_damage(void **state)
+{
+    const char *queue = make_queue(state);
+    unsigned refused = 0;
+    for (unsigned good = 1;; good++) {
+        const struct lqi_io *io = disk_with_bad("00000000000000000022.seg", PAGE, PAGE + 1);
+        bad.good = good;
+        int err = lqi_repair_io(io, queue, 0, NULL, NULL, NULL);
+        if (!err) break;
+        IS(LQ_EIO, err);
+        if (strstr(lq_error_text(), "repaired as far as it can be")) refused++;
+    }
+    HOLDS(refused > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +255,8 @@ int main(void)
         IN_DIRECTORY(pages_in_a_row_cost_what_is_in_them_and_damage_beside_them_is_told_apart),
         IN_DIRECTORY(headers_alone_are_read_around_bodies_that_cannot_be),
         IN_DIRECTORY(what_can_be_read_at_the_second_try_is_not_told),
+        IN_DIRECTORY(repair_ends_where_a_page_cannot_be_read_and_has_changed_nothing),
+        IN_DIRECTORY(what_cannot_be_read_after_a_repair_is_not_called_damage),
         IN_DIRECTORY(readers_and_consumers_wait_for_what_cannot_be_read_and_get_it_when_it_can),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
