@@ -13,7 +13,7 @@ int lqi_flag_open(int *fd_out)
     int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (fd >= 0 && fd < 3) { /* a program that closed its standard streams must not find us there */
         int above = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        int error = errno;
+        int error = errno == EINVAL ? EMFILE : errno; /* EINVAL: the limit is 3 or less */
         close(fd);
         errno = error;
         fd = above;

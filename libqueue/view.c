@@ -64,9 +64,7 @@ int lqi_view_open(struct lqi_view *view, lq_queue *queue)
     memcpy(&view->log, &queue->log, offsetof(struct lqi_log, writing));
     view->log.writing = view->log.syncing = (struct lqi_span_file){LQI_FILE_NONE, 0};
     view->map = (struct lqi_shared_map)LQI_SHARED_NONE;
-    int err = lqi_view_refresh(view);
-    if (err) lqi_view_close(view);
-    return err;
+    return lqi_view_refresh(view);
 }
 
 void lqi_view_close(struct lqi_view *view)

@@ -15,7 +15,7 @@ struct lqi_view {
     struct lqi_found files;      /* when only the files are looked at */
 };
 
-int lqi_view_open(struct lqi_view *view, lq_queue *queue);
+int lqi_view_open(struct lqi_view *view, lq_queue *queue); /* nothing is open when it fails */
 /* Looks again: another process may have opened the queue since, or closed it. */
 int lqi_view_refresh(struct lqi_view *view);
 void lqi_view_close(struct lqi_view *view);

@@ -163,6 +163,30 @@ static void in_the_child_everything_is_refused(void **state)
     run_in_fork(state, try_everything, NULL);
 }
 
+/* Three handles; the one in the middle stays when the others have been closed, whichever was opened first. */
+static lq_queue *the_one_that_stays;
+
+static int put_with_what_stays(void *context)
+{
+    (void)context;
+    IS(LQ_EFORKED, lq_put(the_one_that_stays, "x", 1, NULL));
+    OK(lq_close(the_one_that_stays));
+    return 0;
+}
+
+static void a_handle_is_refused_in_the_child_whichever_others_were_closed_before(void **state)
+{
+    lq_queue *first = api_open(state, NULL);
+    the_one_that_stays = api_open(state, NULL);
+    lq_queue *last = api_open(state, NULL);
+    OK(lq_close(first));
+    EQUAL(child_run(put_with_what_stays, NULL), 0);
+    OK(lq_close(last));
+    EQUAL(child_run(put_with_what_stays, NULL), 0);
+    api_put(the_one_that_stays, "the parent's");
+    OK(lq_close(the_one_that_stays));
+}
+
 static void the_child_may_close_and_the_parent_notices_nothing(void **state)
 {
     run_in_fork(state, try_everything_and_close, &(lq_options){.sync = LQ_SYNC_INTERVAL, .sync_interval_ms = 5});
@@ -295,6 +319,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(in_the_child_everything_is_refused),
+        IN_DIRECTORY(a_handle_is_refused_in_the_child_whichever_others_were_closed_before),
         IN_DIRECTORY(the_child_may_close_and_the_parent_notices_nothing),
         IN_DIRECTORY(the_child_may_open_the_queue_anew),
         IN_DIRECTORY(a_child_of_a_read_only_handle_is_refused_too),

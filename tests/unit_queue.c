@@ -382,11 +382,13 @@ static struct {
 static int open_and_fork(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
 {
     char byte;
+    int fd;
     (void)io;
-    int error = lqi_io_posix.open(&lqi_io_posix, dir, name, flags, mode, fd_out);
-    if (error || ++forks.opened != forks.nth) return error;
-    pid_t child = fork();
+    int error = lqi_io_posix.open(&lqi_io_posix, dir, name, flags, mode, &fd);
+    if (error) return error;
+    pid_t child = ++forks.opened == forks.nth ? fork() : 1;
     CHECK(child >= 0);
+    *fd_out = fd;
     if (child > 0) return 0;
     close(forks.until[1]);
     _exit(read(forks.until[0], &byte, 1) != 0);

@@ -1,6 +1,7 @@
 /* The library's thread: steps run when they are due or their bell rings, and never after they were removed. */
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -240,6 +241,142 @@ static void more_bells_than_one_can_wait_for_are_heard(void **state)
     free(bells);
 }
 
+/* ---- asleep ------------------------------------------------------------------------- */
+
+static uint32_t steps_in(struct counter *counter, unsigned ms)
+{
+    uint32_t before = atomic_load(&counter->steps);
+    api_sleep_ms(ms);
+    return atomic_load(&counter->steps) - before;
+}
+
+/* It may have a last look yet, late on a busy machine. */
+static bool falls_asleep(struct counter *counter)
+{
+    for (int tries = 0; tries < 20; tries++)
+        if (steps_in(counter, 60) == 0) return true;
+    return false;
+}
+
+static void nobody_looks_while_nothing_rings(void **state)
+{
+    (void)state;
+    struct lqi_bell bell = {0}, gone_bell = {0};
+    struct counter stays = {.task = {.bell = &bell}}, gone = {.task = {.bell = &gone_bell}};
+    add(&stays);
+    HOLDS(reaches(&stays, 1));
+    HOLDS(falls_asleep(&stays));
+    /* Nor when a step has taken another task out, which is over then. */
+    struct remover remover = {.task = {.step = remove_other, .context = &remover}, .other = &gone};
+    add(&gone);
+    HOLDS(reaches(&gone, 1));
+    OK(lqi_service_add(&remover.task));
+    for (int i = 0; i < 10000 && !atomic_load(&remover.done); i++) api_sleep_ms(1);
+    HOLDS(atomic_load(&remover.done));
+    HOLDS(falls_asleep(&stays));
+    lqi_service_remove(&remover.task);
+    lqi_service_remove(&stays.task);
+}
+
+/* It looks at them all every few milliseconds then, and not all the time. */
+static void a_crowd_of_bells_is_looked_at_now_and_then(void **state)
+{
+    (void)state;
+    enum { TASKS = 140 };
+    struct lqi_bell *bells = calloc(TASKS, sizeof *bells);
+    struct counter *counters = calloc(TASKS, sizeof *counters);
+    for (int i = 0; i < TASKS; i++) {
+        counters[i].task.bell = &bells[i];
+        add(&counters[i]);
+    }
+    for (int i = 0; i < TASKS; i++) HOLDS(reaches(&counters[i], 1));
+    int64_t from = api_now_us();
+    uint32_t steps = steps_in(&counters[0], 100);
+    HOLDS(steps <= (uint64_t)(api_now_us() - from) / 5000 + 2);
+    HOLDS(reaches(&counters[0], counters[0].steps + 2));
+    for (int i = 0; i < TASKS; i++) lqi_service_remove(&counters[i].task);
+    free(counters);
+    free(bells);
+}
+
+/* The thread has looked at all tasks, and is held up on its way to sleep. */
+static void a_kick_on_the_way_to_sleep_is_not_lost(void **state)
+{
+    (void)state;
+    struct lqi_bell bell = {0};
+    struct counter counter = {.task = {.bell = &bell}};
+    add(&counter);
+    HOLDS(reaches(&counter, 1));
+    for (int i = 0; i < 3; i++) {
+        api_sleep_ms(20);
+        slow_syscall(FUTEX_WAITV, 60);
+        uint32_t steps = counter.steps;
+        lqi_service_kick(); /* out of its sleep, for a look */
+        HOLDS(reaches(&counter, steps + 1));
+        lqi_service_kick(); /* and this comes before the next */
+        HOLDS(reaches(&counter, steps + 2));
+        slow_syscall(0, 0);
+    }
+    lqi_service_remove(&counter.task);
+}
+
+/* ---- and others ---------------------------------------------------------------------- */
+
+static void *remove_task(void *task)
+{
+    lqi_service_remove(task);
+    return NULL;
+}
+
+/* A step that ends when it may. */
+struct gate {
+    struct lqi_task task;
+    _Atomic uint32_t inside, open;
+};
+
+static int64_t pass(void *context)
+{
+    struct gate *gate = context;
+    atomic_store(&gate->inside, 1);
+    while (!atomic_load(&gate->open)) api_sleep_ms(1);
+    return INT64_MAX;
+}
+
+/* Somebody waits for it to go, while the step of one that comes before it takes its time. */
+static void a_task_that_is_being_removed_is_not_stepped_any_more(void **state)
+{
+    (void)state;
+    struct counter behind = {.every_us = 1000};
+    struct gate gate = {.task = {.step = pass, .context = &gate}};
+    pthread_t thread;
+    add(&behind);
+    HOLDS(reaches(&behind, 1));
+    OK(lqi_service_add(&gate.task)); /* what is added last stands first */
+    while (!atomic_load(&gate.inside)) api_sleep_ms(1);
+    uint32_t steps = behind.steps;
+    HOLDS(pthread_create(&thread, NULL, remove_task, &behind.task) == 0);
+    while (!atomic_load(&behind.task.removed)) api_sleep_ms(1);
+    atomic_store(&gate.open, 1);
+    HOLDS(pthread_join(thread, NULL) == 0);
+    EQUAL(behind.steps, steps);
+    lqi_service_remove(&gate.task);
+}
+
+static void whoever_starts_the_thread_keeps_his_signals_and_has_no_thread_to_join(void **state)
+{
+    (void)state;
+    sigset_t before, after;
+    struct counter counter = {.every_us = 1000};
+    HOLDS(pthread_sigmask(SIG_SETMASK, NULL, &before) == 0);
+    atomic_store(&last_detach_state, -1);
+    add(&counter);
+    EQUAL(last_detach_state, PTHREAD_CREATE_DETACHED);
+    HOLDS(pthread_sigmask(SIG_SETMASK, NULL, &after) == 0);
+    for (int signal = 1; signal < 32; signal++) EQUAL(sigismember(&before, signal), sigismember(&after, signal));
+    lqi_service_remove(&counter.task);
+    api_sleep_ms(20); /* the next test begins with a new one */
+}
+
 static void *add_and_remove(void *unused)
 {
     (void)unused;
@@ -272,6 +409,11 @@ int main(void)
         IN_DIRECTORY(a_bell_may_go_when_its_task_was_removed_and_others_stay),
         IN_DIRECTORY(one_step_that_dawdles_delays_the_others_and_loses_none),
         IN_DIRECTORY(more_bells_than_one_can_wait_for_are_heard),
+        IN_DIRECTORY(whoever_starts_the_thread_keeps_his_signals_and_has_no_thread_to_join),
+        IN_DIRECTORY(nobody_looks_while_nothing_rings),
+        IN_DIRECTORY(a_crowd_of_bells_is_looked_at_now_and_then),
+        IN_DIRECTORY(a_kick_on_the_way_to_sleep_is_not_lost),
+        IN_DIRECTORY(a_task_that_is_being_removed_is_not_stepped_any_more),
         IN_DIRECTORY(threads_may_add_and_remove_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

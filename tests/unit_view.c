@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -105,6 +106,55 @@ static void a_look_is_of_the_files_until_somebody_opens_and_again_when_all_have_
     }
 }
 
+/* The lowest number that is free. */
+static int next_descriptor(void)
+{
+    int fd = dup(0);
+    close(fd);
+    return fd;
+}
+
+static void a_view_leaves_nothing_open(void **state)
+{
+    (void)state;
+    lq_queue *queue = open_writing();
+    const int before = next_descriptor();
+    OK(lqi_view_open(&view, looking));
+    is_of_memory(6);
+    for (int i = 0; i < 3; i++) { /* what is of nobody any more is let go of, and what there is then, mapped */
+        atomic_store(&queue->map.head->clean, 1);
+        OK(lqi_view_refresh(&view));
+        EQUAL(next_descriptor(), before);
+        atomic_store(&queue->map.head->clean, 0);
+        OK(lqi_view_refresh(&view));
+        HOLDS(next_descriptor() > before);
+    }
+    lqi_view_close(&view);
+    EQUAL(next_descriptor(), before);
+    OK(lq_close(queue));
+}
+
+/* A consumer knows how far the log was durable; what `meta` knows of it is lost, and so is the log's last file. */
+static void where_the_log_begins_and_how_far_it_went_is_known_to_who_looks_at_files(void **state)
+{
+    (void)state;
+    lq_queue *queue = open_writing();
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_put_range(queue, 6, 900, 100);
+    api_take_range(consumer, 1, 900, 100);
+    OK(lq_sync(queue));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    OK(lqi_view_open(&view, looking));
+    HOLDS(view.files.first_position > 0 && view.log.files_first_position == view.files.first_position);
+    EQUAL(view.log.files_next_id, 901);
+    lqi_view_close(&view);
+    damage_zero(api_path(path, "meta"), LQI_META_SIZE - 1024, 1024);
+    damage_remove(api_segment(path, 0));
+    OK(lqi_view_open(&view, looking));
+    EQUAL(view.log.files_next_id, 901);
+}
+
 static void memory_that_is_just_being_set_up_is_not_looked_at(void **state)
 {
     (void)state;
@@ -196,6 +246,12 @@ static void whatever_fails_while_the_files_are_looked_at_is_told_or_makes_no_dif
             lqi_view_close(&view);
         }
     HOLDS(failures >= 4);
+    io_fault_plan(&fault, IO_READ, 2, false, EIO); /* after what says that the memory is of nobody */
+    IS(LQ_EIO, lqi_view_open(&view, looking));
+    TEXT_HAS("read meta");
+    io_fault_plan(&fault, IO_DIR_LIST, 1, false, EIO);
+    IS(LQ_EIO, lqi_view_open(&view, looking));
+    TEXT_HAS("consumers");
     io_fault_end(&fault);
     damage_zero(api_path(path, "meta"), LQI_META_SIZE - 1024, 1024);
     OK(lqi_view_open(&view, looking)); /* without a trim slot, the oldest file is where it begins */
@@ -208,6 +264,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LOOKING(a_view_of_a_handle_that_writes_is_its_own),
         LOOKING(a_look_is_of_the_files_until_somebody_opens_and_again_when_all_have_closed),
+        LOOKING(a_view_leaves_nothing_open),
+        LOOKING(where_the_log_begins_and_how_far_it_went_is_known_to_who_looks_at_files),
         LOOKING(memory_that_is_just_being_set_up_is_not_looked_at),
         LOOKING(what_retention_has_deleted_is_known_to_who_looks_at_old_memory),
         LOOKING(memory_that_makes_no_sense_leaves_the_files_to_be_looked_at),

@@ -45,18 +45,31 @@ static void a_flag_that_cannot_be_made_is_an_error(void **state)
     all_failed();
     assert_int_equal(fd, -1);
 
-    int in = dup(0);
-    close(0); /* the lowest number is free now */
-    assert_int_equal(lqi_flag_open(&fd), LQ_OK);
-    assert_true(fd > 2);
-    lqi_flag_close(fd);
-    fail_calls(FCNTL, 0, 1, EMFILE);
-    assert_int_equal(lqi_flag_open(&fd), LQ_ELIMIT);
-    all_failed();
-    if (in >= 0) {
-        dup2(in, 0);
-        close(in);
+    int lowest = dup(0); /* above 2 */
+    close(lowest);
+    for (int stream = 0; stream < 3; stream++) {
+        int kept = fcntl(stream, F_DUPFD_CLOEXEC, 100);
+        if (kept < 0) continue;
+        close(stream); /* the lowest number is free now */
+        assert_int_equal(lqi_flag_open(&fd), LQ_OK);
+        assert_int_equal(fd, lowest);
+        assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+        assert_true(fcntl(stream, F_GETFD) < 0);
+        lqi_flag_close(fd);
+        static const int errors[] = {EMFILE, EINVAL}; /* none left; none is above 2 */
+        for (size_t i = 0; i < 2; i++) {
+            fail_calls(FCNTL, 0, 1, errors[i]);
+            assert_int_equal(lqi_flag_open(&fd), LQ_ELIMIT);
+            all_failed();
+            assert_null(strstr(lq_error_text(), "at byte"));
+            assert_true(fcntl(stream, F_GETFD) < 0);
+        }
+        dup2(kept, stream);
+        close(kept);
     }
+    assert_int_equal(lqi_flag_open(&fd), LQ_OK);
+    assert_int_equal(fd, lowest);
+    lqi_flag_close(fd);
     assert_int_equal(open_files(), files);
 }
 

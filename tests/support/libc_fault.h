@@ -59,6 +59,9 @@ static struct {
     int then_error;
 } plan;
 
+/* How the last thread was made; -1: by default. */
+static _Atomic int last_detach_state;
+
 /* Calls of syscall() with this number begin so much later. */
 static _Atomic long slow_number;
 static _Atomic unsigned slow_ms;
@@ -161,6 +164,9 @@ int pthread_mutex_trylock(pthread_mutex_t *m) { REAL(pthread_mutex_trylock); ret
 int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict a, void *(*body)(void *), void *restrict context)
 {
     REAL(pthread_create);
+    int detach_state = -1;
+    if (a) pthread_attr_getdetachstate(a, &detach_state);
+    atomic_store(&last_detach_state, detach_state);
     return fails(PTHREAD_CREATE) ? plan.error : real(thread, a, body, context);
 }
 int pthread_mutexattr_setrobust(pthread_mutexattr_t *a, int robust) { REAL(pthread_mutexattr_setrobust); return fails(MUTEXATTR_SETROBUST) ? plan.error : real(a, robust); }
