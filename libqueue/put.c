@@ -76,7 +76,6 @@ static int wait_for_room(lq_queue *queue, uint64_t bytes, int64_t deadline)
 
 static int ms_left(int64_t deadline)
 {
-    if (deadline == INT64_MAX) return LQI_LOCK_UNLIMITED;
     int64_t left = (deadline - lqi_now_us() + 999) / 1000;
     return left <= 0 ? 0 : left < LQI_LOCK_UNLIMITED ? (int)left : LQI_LOCK_UNLIMITED;
 }

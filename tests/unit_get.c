@@ -1,5 +1,7 @@
-/* GET at moments when the log cannot be read: a message that comes again is leased before it is looked for, so that
- * what cannot be found just now must go back as if nothing had been. */
+/* GET and the consumer handle; and GET at moments when the log cannot be read: a message that comes again is leased before it
+ * is looked for, so that what cannot be found just now must go back as if nothing had been. */
+#include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +14,7 @@
 
 #include "consumer.h"
 #include "support/api.h"
+#include "support/call_fault.h"
 #include "support/damage.h"
 #include "support/io_fault.h"
 #include "support/scratch.h"
@@ -215,6 +218,160 @@ static void only_who_has_had_nothing_for_ten_seconds_is_told_that_it_cannot_be_r
     end_counted(queue, consumer, &fault, written);
 }
 
+/* ---- is there something? ----------------------------------------------------------------- */
+
+static void there_is_something_to_take_when_it_has_come_or_come_back_and_the_window_has_room(void **state)
+{
+    lq_message message, held[64];
+    lq_queue *queue = api_open(state, &small);
+    lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.window = 64});
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    HOLDS(!lqi_may_take(consumer));
+    api_put_range(queue, 1, 70, 10);
+    for (int i = 0; i < 64; i++) {
+        HOLDS(lqi_may_take(consumer));
+        OK(lq_poll(consumer, &held[i]));
+    }
+    HOLDS(!lqi_may_take(consumer)); /* the window is full */
+    OK(lq_release(consumer, &held[7]));
+    HOLDS(lqi_may_take(consumer));
+    OK(lq_poll(consumer, &message));
+    EQUAL(message.id, 8);
+    HOLDS(!lqi_may_take(consumer));
+    OK(lq_ack(consumer, &held[0]));
+    HOLDS(lqi_may_take(consumer));
+    for (int i = 1; i < 64; i++) OK(lq_ack(consumer, i == 7 ? &message : &held[i]));
+    for (int i = 65; i <= 70; i++) {
+        OK(lq_poll(consumer, &message));
+        OK(lq_ack(consumer, &message));
+    }
+    HOLDS(!lqi_may_take(consumer));
+    atomic_store(&consumer->slot->next_position, LQI_POSITION_UNKNOWN); /* as after a restart: nobody knows before he has looked */
+    HOLDS(lqi_may_take(consumer));
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+/* Others go on in the same record as long as it has messages, and behind it then. */
+static void the_next_one_is_in_the_record_that_has_some_left(void **state)
+{
+    lq_message message, three[3] = {{.data = "a", .size = 1}, {.data = "b", .size = 1}, {.data = "c", .size = 1}};
+    uint64_t begins[3];
+    lq_queue *queue = api_open(state, &small);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    for (int i = 0; i < 3; i++) {
+        begins[i] = atomic_load(&queue->log.state->ring.appended);
+        OK(lq_put_batch(queue, three, 3, NULL));
+    }
+    for (uint64_t id = 1; id <= 9; id++) {
+        OK(lq_poll(consumer, &message));
+        EQUAL(message.id, id);
+        HOLDS(api_is_text(&message, id % 3 == 1 ? "a" : id % 3 == 2 ? "b" : "c"));
+        EQUAL(atomic_load(&consumer->slot->next_position),
+              id == 9 ? atomic_load(&queue->log.state->ring.appended) : begins[id / 3]);
+        OK(lq_ack(consumer, &message));
+    }
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+/* Asking again and again is for those who have asked for it, and only for so long. */
+static void who_waits_sleeps(void **state)
+{
+    lq_message message;
+    lq_queue *queue = api_open(state, &small);
+    for (uint32_t spin_us = 0; spin_us <= 100; spin_us += 100) {
+        lq_consumer *consumer = api_consumer(queue, "c", &(lq_consumer_options){.spin_us = spin_us});
+        call_fault_plan(CALL_FUTEX_WAIT, 1, false, EINTR);
+        IS(LQ_TIMEOUT, lq_get(consumer, &message, 20));
+        EQUAL(call_fault_hits(), 1);
+        call_fault_end();
+        EQUAL(lqi_lock_limit(LQI_LOCK_UNLIMITED), LQI_LOCK_UNLIMITED);
+        OK(lq_consumer_close(consumer));
+    }
+    OK(lq_close(queue));
+}
+
+/* ---- the handle -------------------------------------------------------------------------------- */
+
+static size_t memory_in_use(void)
+{
+    return api_sanitized ? 0 : mallinfo2().uordblks;
+}
+
+static void a_handle_that_is_closed_gives_all_its_memory_back_also_of_what_it_has_lent(void **state)
+{
+    lq_message messages[40];
+    size_t count, before = 0;
+    lq_queue *queue = api_open(state, &small);
+    api_put_range(queue, 1, 100, SIZE);
+    for (int i = 0; i < 3; i++) {
+        lq_consumer *consumer = api_consumer(queue, "c", NULL);
+        OK(lq_get_batch(consumer, messages, 40, &count, 0));
+        EQUAL(count, 40);
+        for (int j = 0; j < 40; j++) HOLDS(api_is_filled(&messages[j], SIZE, messages[j].id));
+        OK(lq_consumer_close(consumer));
+        if (i == 0) before = memory_in_use();
+        EQUAL(memory_in_use(), before);
+        EQUAL(api_consumer_stats(queue, "c").unacked, 0);
+    }
+    OK(lq_close(queue));
+}
+
+static void a_handle_that_cannot_be_had_is_none(void **state)
+{
+    lq_consumer *consumer = NULL;
+    lq_message message;
+    size_t count;
+    lq_queue *queue = api_open(state, &small);
+    IS(LQ_EINVAL, lq_consumer_open(queue, "c", NULL, NULL));
+    IS(LQ_EINVAL, lq_consumer_open(queue, "c", &(lq_consumer_options){.size = sizeof(lq_consumer_options), .window = 63}, &consumer));
+    IS(LQ_EINVAL, lq_consumer_open(queue, "c", &(lq_consumer_options){.size = sizeof(lq_consumer_options), .spin_us = 1000001}, &consumer));
+    IS(LQ_EINVAL, lq_consumer_open(queue, "c", &(lq_consumer_options){.size = sizeof(lq_consumer_options), .flags = 64}, &consumer));
+    IS(LQ_ENAME, lq_consumer_open(queue, "../c", NULL, &consumer));
+    IS(LQ_ENAME, lq_consumer_delete(queue, "../c"));
+    IS(LQ_ENOTFOUND, lq_consumer_delete(queue, "c"));
+    call_fault_plan(CALL_ALLOCATE, 1, true, ENOMEM);
+    IS(LQ_ENOMEM, lq_consumer_open(queue, "c", NULL, &consumer));
+    call_fault_end();
+    HOLDS(!consumer);
+    consumer = api_consumer(queue, "c", NULL);
+    IS(LQ_EINVAL, lq_get(consumer, NULL, 0));
+    IS(LQ_EINVAL, lq_get(NULL, &message, 0));
+    IS(LQ_EINVAL, lq_get_batch(consumer, &message, 0, &count, 0));
+    IS(LQ_EINVAL, lq_get_batch(consumer, &message, 1, NULL, 0));
+    OK(lq_consumer_close(NULL));
+    OK(lq_consumer_close(consumer));
+    OK(lq_consumer_delete(queue, "c"));
+    OK(lq_close(queue)); /* nobody uses it any more */
+}
+
+/* What is put is there, and to be lent it needs memory: without, it stays. */
+static void what_cannot_be_lent_is_not_taken(void **state)
+{
+    lq_message messages[100];
+    size_t count;
+    lq_queue *queue = api_open(state, &small);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_put_range(queue, 1, 100, 10);
+    for (uint64_t nth = 1; nth <= 2; nth++) {
+        call_fault_plan(CALL_ALLOCATE, nth, true, ENOMEM);
+        IS(LQ_ENOMEM, lq_get_batch(consumer, messages, 100, &count, 0));
+        call_fault_end();
+        EQUAL(api_consumer_stats(queue, "c").delivered, 0);
+    }
+    OK(lq_get_batch(consumer, messages, 100, &count, 0));
+    EQUAL(count, 100);
+    for (size_t i = 0; i < count; i++) {
+        EQUAL(messages[i].id, i + 1);
+        EQUAL(messages[i].attempts, 1);
+        HOLDS(api_is_filled(&messages[i], 10, i + 1));
+    }
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +381,12 @@ int main(void)
         IN_DIRECTORY(get_looks_for_what_is_nowhere_just_now_once_in_a_millisecond),
         IN_DIRECTORY(a_descriptor_calls_for_what_is_nowhere_just_now_once_in_a_millisecond),
         IN_DIRECTORY(only_who_has_had_nothing_for_ten_seconds_is_told_that_it_cannot_be_read),
+        IN_DIRECTORY(there_is_something_to_take_when_it_has_come_or_come_back_and_the_window_has_room),
+        IN_DIRECTORY(the_next_one_is_in_the_record_that_has_some_left),
+        IN_DIRECTORY(who_waits_sleeps),
+        IN_DIRECTORY(a_handle_that_is_closed_gives_all_its_memory_back_also_of_what_it_has_lent),
+        IN_DIRECTORY(a_handle_that_cannot_be_had_is_none),
+        IN_DIRECTORY(what_cannot_be_lent_is_not_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
