@@ -442,6 +442,7 @@ static bool ends_in_memory_only(const struct lqi_scan *scan, uint64_t end, uint6
 
 static int try_next(struct lqi_scan *scan, uint64_t limit)
 {
+    scan->proven_end = 0; /* an earlier one may have proved itself in the ring, and says nothing of the file */
     int err = fill(scan, LQI_RECORD_HEADER, limit);
     if (err == LQ_EIO && scan->log->over_unreadable) return unreadable(scan, limit, false);
     if (err == LQ_EMPTY && ends_in_memory_only(scan, scan->position + LQI_RECORD_HEADER, limit)) return LQ_TIMEOUT;

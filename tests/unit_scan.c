@@ -1,5 +1,6 @@
 /* The walk along the number line: what it finds, what it calls a hole, and how it goes on behind. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -512,6 +513,30 @@ static void what_is_written_up_to_the_middle_of_a_record_is_no_damage(void **sta
     OK(lq_close(queue));
 }
 
+/* Where a large record would be that its owner died writing, whose place another has taken since. In the file it is still there. */
+static void what_has_proved_itself_in_the_ring_opens_no_place_in_the_file(void **state)
+{
+    lq_queue *queue = api_open(state, &(lq_options){.sync = LQ_SYNC_NEVER, .segment_size = 1 << 20, .ring_size = 64 << 10});
+    api_put_range(queue, 1, 1000, BODY);
+    uint64_t written = atomic_load(&queue->log.state->written), number = written / SPAN + 1;
+    uint8_t header[LQI_RECORD_HEADER];
+    HOLDS(written % SPAN == 0 && number < 1000);
+    const struct lqi_record dead = {.position = written, .first_id = number, .size = 900000, .count = 1, .kind = LQI_RECORD_MESSAGES, .flags = LQI_RECORD_LONE};
+    lqi_record_encode(header, &dead, atomic_load(&queue->log.state->spans[atomic_load(&queue->log.state->write_span) & 1].salt));
+    int fd = open(api_segment(api_path(*state, "q"), 0), O_WRONLY | O_CLOEXEC);
+    HOLDS(fd >= 0 && pwrite(fd, header, sizeof header, (off_t)(256 + written)) == sizeof header);
+    close(fd);
+
+    struct lqi_scan *scan = scan_from_the_start(queue);
+    lqi_scan_start(scan, written, number);
+    expect(scan, number, number, end_of(queue));
+    HOLDS(scan->from_ring);
+    lqi_scan_restart(scan, 0, 1);
+    expect(scan, 1, 1000, end_of(queue));
+    lqi_scan_release(scan);
+    OK(lq_close(queue));
+}
+
 static void what_is_held_outlives_the_walk(void **state)
 {
     lq_queue *queue = queue_with(state, 1000, BODY, &small_segments);
@@ -561,6 +586,7 @@ int main(void)
         IN_DIRECTORY(what_is_bad_in_the_ring_and_in_the_file_is_one_hole),
         IN_DIRECTORY(a_limit_in_the_middle_of_a_record_ends_the_walk_wherever_it_reads),
         IN_DIRECTORY(what_is_written_up_to_the_middle_of_a_record_is_no_damage),
+        IN_DIRECTORY(what_has_proved_itself_in_the_ring_opens_no_place_in_the_file),
         IN_DIRECTORY(what_is_held_outlives_the_walk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
