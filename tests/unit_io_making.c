@@ -210,6 +210,13 @@ static void what_others_may_open_has_its_name_when_it_has_its_mode(void **state)
         assert_int_equal(watched.seen, 0);
         make(&place, directory, "mine", 0700);
         assert_int_equal(watched.seen, 0);
+        for (mode_t bit = 1; bit < 0100; bit <<= 1) { /* whatever it would take */
+            umask(bit);
+            make(&place, directory, "theirs", 0777);
+            assert_int_equal(watched.seen, 1);
+            assert_int_equal(watched.then.st_mode & 07777, 0777);
+        }
+        umask(077);
     }
     umask(mask);
     close_place(&place);

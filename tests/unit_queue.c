@@ -183,6 +183,70 @@ static void a_part_that_is_no_directory_is_missing(void **state)
     }
 }
 
+/* Who only looks does without positions; but not without being told that his descriptors are all in use. */
+static void a_look_does_without_positions_and_without_nothing_else(void **state)
+{
+    make_it(2);
+    io_fault_plan(&fault, IO_DIR_OPEN, 3, false, EMFILE);
+    IS(LQ_ELIMIT, try_open(LQ_READ_ONLY));
+    TEXT_HAS("open consumers");
+    HOLDS(!strstr(lq_error_text(), "at byte"));
+    io_fault_plan(&fault, IO_DIR_SHARED, 1, false, EIO);
+    IS(LQ_EIO, try_open(LQ_READ_ONLY));
+    TEXT_HAS("look at the file system of", path);
+    IS(LQ_EIO, (io_fault_plan(&fault, IO_DIR_SHARED, 1, false, EIO), try_open(0)));
+    io_fault_end(&fault);
+    HOLDS(rename(in_queue("consumers"), api_path(*state, "elsewhere")) == 0);
+    lq_queue *queue = open_it(LQ_READ_ONLY);
+    api_read_range(queue, 1, 2, 100);
+    OK(lq_close(queue));
+}
+
+static void a_directory_that_cannot_be_made_is_named(void **state)
+{
+    static const char *const names[] = {"q", "log", "consumers"};
+    (void)state;
+    for (uint64_t nth = 1; nth <= 3; nth++) {
+        io_fault_plan(&fault, IO_DIR_MAKE, nth, false, ENOSPC);
+        IS(LQ_ENOSPC, try_open(0));
+        EQUAL(fault.hits, 1);
+        TEXT_HAS("make directory", names[nth - 1]);
+        HOLDS(!strstr(lq_error_text(), "at byte"));
+        io_fault_end(&fault);
+        (void)rmdir(in_queue("log")); /* as if there had been nothing */
+        (void)rmdir(path);
+    }
+    OK(try_open(0));
+}
+
+/* Any of the segments will do. */
+static void without_meta_a_segment_that_is_damaged_leaves_the_word_to_the_next(void **state)
+{
+    const lq_options small = {.size = sizeof small, .sync = LQ_SYNC_NEVER, .segment_size = 64 << 10, .ring_size = 64 << 10};
+    lq_queue *queue;
+    lq_reader *reader;
+    lq_message message;
+    char first[4200];
+    (void)state;
+    OK(lqi_open_io(&fault.io, path, &small, &queue));
+    api_put_range(queue, 1, 900, 100);
+    OK(lq_close(queue));
+    damage_remove(in_queue("meta"));
+    api_file_write(in_queue("meta"), "", 0);
+    snprintf(first, sizeof first, "%s", api_segment(path, 0));
+    damage_zero(first, 0, damage_size(first)); /* nothing in it says whose it is */
+    queue = open_it(LQ_READ_ONLY);
+    OK(lq_reader_open(queue, &reader));
+    uint64_t last = 0;
+    for (int err = LQ_ECORRUPT; err == LQ_OK || err == LQ_ECORRUPT;) {
+        err = lq_reader_next(reader, &message);
+        if (err == LQ_OK) last = message.id;
+    }
+    EQUAL(last, 900);
+    lq_reader_close(reader);
+    OK(lq_close(queue));
+}
+
 /* Readers do without meta, if there is a segment to say which queue it is. */
 static void without_meta_it_is_read_by_what_the_segments_say(void **state)
 {
@@ -433,6 +497,9 @@ int main(void)
         WITH_FAULTS(a_directory_that_cannot_be_listed_becomes_no_queue),
         WITH_FAULTS(an_empty_directory_does_not_become_a_queue_that_cannot_be),
         WITH_FAULTS(a_part_that_is_no_directory_is_missing),
+        WITH_FAULTS(a_look_does_without_positions_and_without_nothing_else),
+        WITH_FAULTS(a_directory_that_cannot_be_made_is_named),
+        WITH_FAULTS(without_meta_a_segment_that_is_damaged_leaves_the_word_to_the_next),
         WITH_FAULTS(without_meta_it_is_read_by_what_the_segments_say),
         WITH_FAULTS(a_foreign_meta_is_damaged_only_beside_log_files),
         WITH_FAULTS(memory_that_was_written_over_takes_no_more_handles),
