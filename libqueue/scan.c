@@ -406,7 +406,10 @@ static int take(struct lqi_scan *scan, const char *unreadable)
         return LQI_HOLE;
     }
 
-    if (unreadable) return lqi_scan_hole(scan, scan->position + lqi_record_span(record->size), next_id, unreadable);
+    if (unreadable) {
+        lqi_scan_hole(scan, scan->position + lqi_record_span(record->size), next_id, unreadable);
+        return lqi_scan_unreadable(scan);
+    }
     int err = scan->heads_only ? LQ_OK : open_payload(scan, reason, sizeof reason);
     if (err == LQ_ECORRUPT) {
         lqi_scan_drop_record(scan);
@@ -430,8 +433,9 @@ static int unreadable(struct lqi_scan *scan, uint64_t limit, bool head)
 {
     char reason[sizeof scan->hole.text];
     snprintf(reason, sizeof reason, "%s", lq_error_text());
-    int result = head ? take(scan, reason) : damaged(scan, limit, reason);
-    return result == LQI_HOLE && !scan->hole.trimmed ? lqi_scan_unreadable(scan) : result;
+    if (head) return take(scan, reason);
+    int result = damaged(scan, limit, reason);
+    return result == LQI_HOLE ? lqi_scan_unreadable(scan) : result;
 }
 
 /* `shared` says that there is less. It never ends in the middle of a record: somebody has written over its numbers, which is no damage to the log. */

@@ -160,6 +160,20 @@ static void lose_trailer(void **state, size_t n)
     damage_fill(path, damage_size(path) - LQI_SEGMENT_TRAILER, LQI_SEGMENT_TRAILER, n + 2);
 }
 
+/* A hole of whole files is told in the name of the first, from its beginning. */
+static void is_told(const struct lqi_hole *hole)
+{
+    char words[sizeof hole->file + 32], name[LQI_SEGMENT_NAME_SIZE];
+    snprintf(words, sizeof words, "%s, byte %llu: ", hole->file, (unsigned long long)hole->offset);
+    HOLDS(strstr(lq_error_text(), words) != NULL && strstr(lq_error_text(), hole->text) != NULL);
+    IS(LQ_ECORRUPT, hole->code);
+    if (!hole->count) return;
+    lqi_segment_name(name, hole->first_id);
+    HOLDS(strncmp(hole->file, "log/", 4) == 0);
+    assert_string_equal(hole->file + 4, name);
+    EQUAL(hole->offset, 0);
+}
+
 /* From the start to the end, tried again where the machine fails; gives the messages met. */
 static uint64_t walk(lq_queue *queue, uint64_t *lost_out)
 {
@@ -171,6 +185,7 @@ static uint64_t walk(lq_queue *queue, uint64_t *lost_out)
     lqi_scan_start(&scan, 0, 1);
     while ((err = lqi_scan_next(&scan, limit)) != LQ_EMPTY) {
         HOLDS(err == LQ_OK || err == LQI_HOLE || err == LQ_ELIMIT);
+        if (err == LQI_HOLE) is_told(&scan.hole);
         if (err == LQI_HOLE) *lost_out += scan.hole.count;
         if (err) continue;
         HOLDS(scan.record.first_id > last);
@@ -222,9 +237,20 @@ static void where_a_segment_without_its_trailer_ends_is_told_by_the_next_that_is
 static void a_segment_that_says_it_begins_behind_those_that_follow_is_a_hole(void **state)
 {
     make_queue(state);
-    forge_header(state, 2, POSITION_AT, 1 << 20);
+    forge_header(state, 2, POSITION_AT, 3 << 16); /* before the end of the log */
+    costs(state, 1);
+    forge_header(state, 2, POSITION_AT, 1 << 20); /* and behind it */
     costs(state, 1);
     make_newer(state, 3);
+    costs(state, 2);
+}
+
+static void missing_segments_are_told_in_the_name_of_the_first(void **state)
+{
+    char paths[2][4300];
+    make_queue(state);
+    for (size_t i = 0; i < 2; i++) strcpy(paths[i], api_segment(api_path(*state, "q"), 2 + i));
+    for (size_t i = 0; i < 2; i++) damage_remove(paths[i]);
     costs(state, 2);
 }
 
@@ -239,6 +265,25 @@ static void a_segment_that_says_it_begins_before_the_one_before_it_ends_nothing(
     EQUAL(walk(queue, &lost) + lost, MESSAGES);
     HOLDS(lost <= PER_SEGMENT);
     OK(lq_close(queue));
+}
+
+/* Two messages from `id` on, however often the machine fails. */
+static void begin_at(lq_queue *queue, uint64_t hint, uint64_t id)
+{
+    static struct lqi_scan scan;
+    uint64_t limit = lqi_log_visible(&queue->log);
+    int err;
+    lqi_scan_init(&scan, &queue->log, LQI_SCAN_BLOCK);
+    do err = hint == UINT64_MAX ? lqi_scan_seek_id(&scan, id) : lqi_scan_seek_hint(&scan, hint, id, limit);
+    while (err == LQ_ELIMIT);
+    OK(err);
+    for (uint64_t next = id; next < id + 2; next++) {
+        do err = lqi_scan_next(&scan, limit);
+        while (err == LQ_ELIMIT);
+        OK(err);
+        EQUAL(scan.record.first_id, next);
+    }
+    lqi_scan_release(&scan);
 }
 
 /* A file that is none of ours, and bears the name of a message in the middle of a good segment, hides none of that. */
@@ -256,22 +301,23 @@ static void who_begins_in_the_middle_is_not_led_astray_by_a_strange_file(void **
         positions[id] = scan.record.position;
     }
     lqi_scan_release(&scan);
-    lqi_segment_name(name, PER_SEGMENT + 20);
-    snprintf(path, sizeof path, "q/log/%s", name);
-    api_file_write(api_path(*state, path), "what is this", 12);
-    for (uint64_t id = PER_SEGMENT + 10; id < 2 * PER_SEGMENT + 5; id += 3) {
-        for (int by_hint = 0; by_hint < 2; by_hint++) {
-            lqi_scan_init(&scan, &queue->log, LQI_SCAN_BLOCK);
-            if (by_hint) OK(lqi_scan_seek_hint(&scan, positions[id], id, lqi_log_visible(&queue->log)));
-            else OK(lqi_scan_seek_id(&scan, id));
-            for (uint64_t next = id; next < id + 2; next++) {
-                OK(lqi_scan_next(&scan, lqi_log_visible(&queue->log)));
-                EQUAL(scan.record.first_id, next);
+    io_fault_init(&fault, &lqi_io_posix);
+    queue->log.io = &fault.io;
+    for (uint64_t first = 1; first <= PER_SEGMENT + 1; first += PER_SEGMENT) {
+        lqi_segment_name(name, first + 20);
+        snprintf(path, sizeof path, "q/log/%s", name);
+        api_file_write(api_path(*state, path), "what is this", 12);
+        for (uint64_t id = first + 10; id < first + PER_SEGMENT; id += 7) {
+            for (int by_hint = 0; by_hint < 2; by_hint++) {
+                for (uint64_t nth = 0; nth == 0 || fault.hits; nth++) {
+                    io_fault_plan(&fault, IO_OPEN, nth, false, EMFILE);
+                    begin_at(queue, by_hint ? positions[id] : UINT64_MAX, id);
+                }
             }
-            lqi_scan_release(&scan);
         }
     }
     OK(lq_close(queue));
+    io_fault_release(&fault);
 }
 
 /* ---- the oldest segment ------------------------------------------------------------ */
@@ -322,6 +368,7 @@ int main(void)
         IN_DIRECTORY(a_newer_segment_behind_a_lost_one_is_stepped_over_too),
         IN_DIRECTORY(where_a_segment_without_its_trailer_ends_is_told_by_the_next_that_is_not_newer),
         IN_DIRECTORY(a_segment_that_says_it_begins_behind_those_that_follow_is_a_hole),
+        IN_DIRECTORY(missing_segments_are_told_in_the_name_of_the_first),
         IN_DIRECTORY(a_segment_that_says_it_begins_before_the_one_before_it_ends_nothing),
         IN_DIRECTORY(who_begins_in_the_middle_is_not_led_astray_by_a_strange_file),
         IN_DIRECTORY(what_retention_has_deleted_is_not_lost_with_the_oldest_segment),
