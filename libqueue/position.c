@@ -296,7 +296,7 @@ struct listing {
 /* Of the consumer's name in the name of its file; 0 if it is no such file. */
 static size_t consumer_length(const char *name)
 {
-    size_t size = strlen(name), length = size < 4 ? 0 : size - 4;
+    size_t size = strlen(name), length = size - lqi_min64(size, 4);
     return strcmp(name + length, ".pos") == 0 && is_name(name, length) ? length : 0;
 }
 

@@ -305,6 +305,33 @@ static void after_a_death_everything_is_counted_anew(void **state)
     end();
 }
 
+/* One stray byte in the memory of the dead is no ack, and what was not delivered yet is not settled. */
+static void a_message_is_settled_when_its_slot_says_so_twice_and_it_was_delivered(void **state)
+{
+    begin(state);
+    lock();
+    for (int i = 0; i < 4; i++) lease_next(8);
+    slot_of(1)->state = LQI_SLOT_SETTLED;
+    lqi_slot_settle(world.slot, slot_of(2), 2);
+    lqi_slot_settle(world.slot, slot_of(3), 3);
+    slot_of(3)->state = LQI_SLOT_READY;
+    atomic_store(&world.slot->unsaved, 0);
+    lqi_consumer_mend(world.slot, world.region);
+    IS_NOW(.delivered = 4, .unacked = 1, .returned = 2, .unsaved = 1, .dirty_low = 1, .dirty_high = 4);
+    struct lqi_grant grant;
+    HOLDS(lqi_lease_returned(world.member, &grant));
+    EQUAL(grant.id, 1);
+    HOLDS(lqi_lease_returned(world.member, &grant));
+    EQUAL(grant.id, 3);
+
+    for (uint64_t id = 1; id <= 5; id++) lqi_slot_settle(world.slot, slot_of(id), id); /* died between the fifth and that it counts */
+    lqi_consumer_mend(world.slot, world.region);
+    EQUAL(lqi_floor(world.slot), 4);
+    EQUAL(lqi_delivered(world.slot), 4);
+    unlock();
+    end();
+}
+
 static void *die_with_the_lock(void *unused)
 {
     HOLDS(lqi_lock(&world.slot->lock, "test") == LQI_LOCKED);
@@ -353,6 +380,12 @@ static void whoever_inherits_the_lock_mends_by_whatever_way_he_has(void **state)
     EQUAL(atomic_load(&world.slot->unacked), 50);
     EQUAL(world.slot->broken, 0);
     unlock();
+    world.slot->region_size = 0; /* nor room for them */
+    die();
+    OK(lqi_consumer_lock(&world.queue->map, world.slot, NULL));
+    EQUAL(world.slot->broken, 0);
+    unlock();
+    world.slot->region_size = size;
     world.slot->region_ready = 1;
     atomic_store(&world.slot->unacked, 0);
     end();
@@ -457,6 +490,62 @@ static void the_dead_are_looked_for_when_something_is_out_and_not_too_often(void
     end();
 }
 
+static void the_first_of_the_members_may_be_dead_too(void **state)
+{
+    begin(state);
+    lock();
+    EQUAL(world.member->index, 0);
+    world.region->members[3] = world.region->members[0]; /* as if we had come later */
+    world.member->index = 3;
+    let_a_member_die(0);
+    struct lqi_member another = *world.member;
+    OK(lqi_member_join(&another));
+    EQUAL(another.index, 0);
+    EQUAL(atomic_load(&world.slot->returned), 2);
+    EQUAL(world.slot->member_count, 2);
+    lqi_member_leave(&another);
+    unlock();
+    end();
+}
+
+static void who_has_gone_without_the_lock_is_dead_though_its_handle_lives(void **state)
+{
+    begin(state);
+    lock();
+    struct lqi_member another = *world.member, third = *world.member;
+    struct lqi_grant grant;
+    OK(lqi_member_join(&another));
+    EQUAL(another.index, 1);
+    lqi_lease_next(&another, 8, &grant);
+    unlock();
+    lqi_member_abandon(&another);
+    lock();
+    OK(lqi_member_join(&third));
+    EQUAL(third.index, 1);
+    EQUAL(atomic_load(&world.slot->returned), 1);
+    EQUAL(world.slot->member_count, 2);
+    lqi_member_leave(&third);
+    unlock();
+    end();
+}
+
+static void no_more_members_join_than_there_are_places(void **state)
+{
+    begin(state);
+    lock();
+    for (size_t i = 1; i < LQI_MEMBERS_MAX; i++) world.region->members[i] = world.region->members[0];
+    slot_of(WINDOW)->position = 0; /* what lies behind the members is no place */
+    struct lqi_member another = *world.member;
+    IS(LQ_ELIMIT, lqi_member_join(&another));
+    TEXT_HAS("'c'", "256");
+    world.region->members[LQI_MEMBERS_MAX - 1].handle_generation = 0;
+    OK(lqi_member_join(&another));
+    EQUAL(another.index, LQI_MEMBERS_MAX - 1);
+    for (size_t i = 1; i < LQI_MEMBERS_MAX; i++) world.region->members[i].handle_generation = 0;
+    unlock();
+    end();
+}
+
 static void whoever_joins_buries_the_dead_and_takes_the_first_free_place(void **state)
 {
     begin(state);
@@ -496,10 +585,14 @@ int main(void)
         IN_DIRECTORY(only_what_is_out_is_looked_through),
         IN_DIRECTORY(stepping_over_is_accounted_for),
         IN_DIRECTORY(after_a_death_everything_is_counted_anew),
+        IN_DIRECTORY(a_message_is_settled_when_its_slot_says_so_twice_and_it_was_delivered),
         IN_DIRECTORY(whoever_inherits_the_lock_mends_by_whatever_way_he_has),
         IN_DIRECTORY(numbers_that_no_member_leaves_are_not_worked_with),
         IN_DIRECTORY(a_handle_lives_while_its_byte_is_locked_and_nobody_has_taken_its_place),
         IN_DIRECTORY(the_dead_are_looked_for_when_something_is_out_and_not_too_often),
+        IN_DIRECTORY(the_first_of_the_members_may_be_dead_too),
+        IN_DIRECTORY(who_has_gone_without_the_lock_is_dead_though_its_handle_lives),
+        IN_DIRECTORY(no_more_members_join_than_there_are_places),
         IN_DIRECTORY(whoever_joins_buries_the_dead_and_takes_the_first_free_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -217,9 +217,13 @@ static void an_offset_file_cut_anywhere_is_damaged(void **state)
     create(dir);
     read_file(dir, bytes);
     for (unsigned size = 0; size < FILE_SIZE; size += size < 1030 || size > FILE_SIZE - 9 ? 1 : 61) {
+        char expected[100];
         write_file(dir, "billing.pos", bytes, size);
         assert_int_equal(open_position(&position, dir), LQ_ECORRUPT);
         assert_int_equal(position.file.fd, -1);
+        snprintf(expected, sizeof expected, "consumers/billing.pos at byte %u: the file ends, %s", size,
+                 size < LQI_POSITION_BLOCKS_AT ? "before its window" : "it should have");
+        assert_non_null(strstr(lq_error_text(), expected));
     }
     io->close(io, dir);
 }

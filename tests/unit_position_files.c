@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -194,11 +195,15 @@ static void whether_an_offset_file_exists_is_known_or_an_error(void **state)
     create(dir);
     assert_int_equal(io->dir_make(io, dir, "directory.pos", 0700), 0);
     static const char *const there[] = {"billing", "directory"};
+    int descriptor = dup(0);
+    close(descriptor);
     for (size_t i = 0; i < 2; i++) {
         exists = false;
         assert_int_equal(lqi_position_exists(&sick, dir, there[i], &exists), LQ_OK);
         assert_true(exists);
     }
+    assert_int_equal(dup(0), descriptor); /* none is left open */
+    close(descriptor);
     open_error = EACCES;
     exists = false;
     assert_int_equal(lqi_position_exists(&sick, dir, "billing", &exists), LQ_OK);
