@@ -91,6 +91,12 @@ numbers() {
 }
 check 'what is no number, size or time ends with 2 and makes nothing' numbers
 
+choices() {
+    ends 2 lq put fresh x --sync sometimes 2>err && has "lq: put: --sync: 'sometimes' is not always, interval or never" err &&
+        ends 2 lq put fresh x --full '' 2>err && has "--full: '' is not reject, block or drop" err
+}
+check 'what is none of a few words is told which they are' choices
+
 flags_anywhere() {
     is a "$(lq cat --raw -n 1 orders)" && is a "$(lq cat orders -n1 --raw)" &&
         is a "$(lq cat -n 1 orders --raw)" &&

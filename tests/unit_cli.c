@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -83,8 +84,9 @@ static void spans_have_units(void **state)
     } good[] = {
         {"1", 1000000},     {"0", 0},         {"10us", 10},         {"500ms", 500000},      {"30s", 30000000}, {"1.5s", 1500000},
         {"5m", 300000000},  {"2min", 120000000}, {"2h", INT64_C(7200000000)}, {"1d", INT64_C(86400000000)}, {"1w", INT64_C(604800000000)},
+        {"100000000000", INT64_C(100000000000000000)},
     };
-    static const char *const bad[] = {"", "s", "-1s", "1 s", "5y", "1e3", "1.s", "99999999999d", "0x1s"};
+    static const char *const bad[] = {"", "s", "-1s", "1 s", "5y", "1e3", "1.s", "99999999999d", "100000000001", "0x1s"};
     int64_t us = 7;
 
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
@@ -109,6 +111,7 @@ static void times_are_dates_seconds_or_ago(void **state)
         {"2026-11-20 13:00:01+02:00", INT64_C(1795172401000000)},
         {"2026-11-20t13:00:01-0530", INT64_C(1795199401000000)},
         {"2028-02-29T23:59:60z", INT64_C(1835481600000000)},
+        {"2026-12-31T23:59+00:59", INT64_C(1798758000000000)},
         {"1795179601.25", INT64_C(1795179601250000)},
     };
     static const char *const bad[] = {
@@ -139,6 +142,24 @@ static void today_begins_at_midnight_here(void **state)
     assert_true(today - yesterday >= INT64_C(23) * 3600 * 1000000 && today - yesterday <= INT64_C(25) * 3600 * 1000000);
     assert_non_null(strstr(human_time(today).text, " 00:00:00.000000"));
     assert_non_null(strstr(human_time(yesterday).text, " 00:00:00.000000"));
+}
+
+static void times_without_a_zone_are_local_in_summer_and_winter(void **state)
+{
+    (void)state;
+    int64_t us = 0;
+    const char *was = getenv("TZ");
+    char kept[200];
+
+    snprintf(kept, sizeof kept, "%s", was ? was : "");
+    setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3", 1);
+    tzset();
+    assert_true(parse_time("2026-07-01T12:00", &us) && us == INT64_C(1782900000000000));
+    assert_true(parse_time("2026-01-01T12:00", &us) && us == INT64_C(1767265200000000));
+    assert_string_equal(human_time(INT64_C(1782900000000000)).text, "2026-07-01 12:00:00.000000");
+    if (was) setenv("TZ", kept, 1);
+    else unsetenv("TZ");
+    tzset();
 }
 
 /* ---- shown ----------------------------------------------------------------- */
@@ -381,6 +402,7 @@ int main(void)
         cmocka_unit_test(sizes_have_letters_of_powers_of_1024),
         cmocka_unit_test(spans_have_units),
         cmocka_unit_test(times_are_dates_seconds_or_ago),
+        cmocka_unit_test(times_without_a_zone_are_local_in_summer_and_winter),
         cmocka_unit_test(today_begins_at_midnight_here),
         cmocka_unit_test(large_numbers_have_commas),
         cmocka_unit_test(sizes_have_two_digits_or_three),
