@@ -69,10 +69,7 @@ static void read_flags(struct get *get, struct args *args)
             get->wanted = parse_count_flag("--count", args->value, 0, UINT64_MAX);
             counted = true;
             break;
-        case 'a':
-            get->wanted = 0;
-            counted = true;
-            break;
+        case 'a': get->wanted = 0; break;
         case 'w': get->wait_ms = parse_span_flag("--wait", args->value) / 1000; break;
         case 'f': follow = true; break;
         case FLAG_START: get->start = args->value; break;

@@ -78,7 +78,7 @@ start_is_kept() {
     lq put start a b c &&
         ends 1 lq get start -c end --start end &&
         is b "$(lq get start -c two --start 2)" &&
-        is c "$(lq get start -c last --start -1)" &&
+        is c "$(lq get start -c last --start -1)" && is b "$(lq get start -c follows --start 2 -f -n 1)" &&
         is c "$(lq get start -c like --start two)" &&
         is a "$(lq get start -c time --start @-1h)" &&
         lq put start d &&

@@ -160,6 +160,10 @@ static void get_waits_no_longer_than_it_may_when_damage_comes_in_between(void **
     assert_int_equal(lq(state, "lq get q -c x --wait 1ms"), END_DAMAGE);
     plan = (struct plan){NULL, 0, 0, 0, NULL};
     assert_int_equal(lines_of(err), 4); /* and a hint each */
+    assert_int_equal(lq(state, "lq get q -c x --wait 40ms"), END_NO);
+    assert_in_range(seen->longest_ms, 20, 41);
+    assert_int_equal(lq(state, "lq get q -c x"), END_NO);
+    assert_int_equal(seen->longest_ms, 0);
 }
 
 static void a_reader_that_goes_away_ends_tail(void **state)

@@ -52,6 +52,7 @@ static int64_t clock_us; /* if not 0: its clock, which goes on by its own sleepi
 static size_t piece; /* the most that read() and write() do at once, if not 0 */
 static struct seen {
     _Atomic unsigned calls, met; /* of plan.call; how many of these were answered by the plan */
+    _Atomic int64_t longest_ms;  /* that it was ready to wait in one lq_get_batch() */
 } *seen;                         /* shared with the child */
 
 static bool planted(const char *call)
@@ -108,6 +109,7 @@ PLAIN(lq_reader_wait, (lq_reader * reader, int64_t timeout_ms), (reader, timeout
 WRAPPED(int, lq_get_batch, (lq_consumer * consumer, lq_message *out, size_t max, size_t *count, int64_t timeout_ms), )
 {
     if (on && (timeout_ms < 0 || timeout_ms > STOP_SLICE_MS)) abort();
+    if (on && timeout_ms > seen->longest_ms) seen->longest_ms = timeout_ms;
     if (!planted("lq_get_batch")) return __real_lq_get_batch(consumer, out, max, count, timeout_ms);
     api_sleep_ms(5);
     return plan.answer;
@@ -292,6 +294,7 @@ static int lq(void **state, const char *line)
     snprintf(copy, sizeof copy, "%s", line);
     api_file_write(api_path(*state, "in"), input, strlen(input));
     seen->calls = seen->met = 0;
+    seen->longest_ms = 0;
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) be_lq(*state, copy);
