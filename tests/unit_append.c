@@ -388,7 +388,7 @@ static void a_lock_that_cannot_be_had_is_told_and_nothing_is_appended(void **sta
     hold(&shared->write);
     IS(LQ_EBUSY, try_to_put(LARGE));
     IS(LQ_EBUSY, lqi_write_out(&queue->log));
-    IS(LQ_EBUSY, lqi_prepare(&queue->log, 2));
+    IS(LQ_EBUSY, lqi_prepare(&queue->log, atomic_load(&shared->write_span) + 1));
     IS(LQ_EBUSY, lqi_allocate(&queue->log));
     IS(LQ_EBUSY, lqi_give_back_space(&queue->log));
     IS(LQ_EBUSY, lqi_commit_all(&queue->log));
@@ -528,6 +528,31 @@ static void a_queue_takes_records_up_to_its_size_and_not_a_byte_more(void **stat
     }
 }
 
+/* What was deleted does not count. */
+static void a_queue_whose_beginning_is_gone_takes_as_much_again(void **state)
+{
+    const uint64_t size_max = 2 * SEGMENT;
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .size_max = size_max});
+    OK(lq_consumer_delete(queue, "keeper"));
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    while (try_to_put(3000) == LQ_OK) {}
+    api_take_range(consumer, 1, last, 3000);
+    put(3000);
+    uint64_t first = atomic_load(&shared->first_position);
+    HOLDS(first > 0);
+    int err;
+    while (!(err = try_to_put(3000))) {} /* nothing goes from here on */
+    IS(LQ_EFULL, err);
+    EQUAL(atomic_load(&shared->first_position), first);
+    HOLDS(tail().end - first + lqi_record_span(3000) > size_max && tail().end - first <= size_max);
+    char figure[32];
+    snprintf(figure, sizeof figure, "%llu bytes", (unsigned long long)(tail().end - first));
+    TEXT_HAS("full", figure);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+}
+
 static void no_id_and_no_position_is_given_beyond_the_last(void **state)
 {
     begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
@@ -646,6 +671,7 @@ int main(void)
         IN_DIRECTORY(a_span_that_is_not_written_out_yet_is_read_beside_the_next_one),
         IN_DIRECTORY(an_index_entry_comes_with_the_first_record_behind_each_stride),
         IN_DIRECTORY(a_queue_takes_records_up_to_its_size_and_not_a_byte_more),
+        IN_DIRECTORY(a_queue_whose_beginning_is_gone_takes_as_much_again),
         IN_DIRECTORY(no_id_and_no_position_is_given_beyond_the_last),
         IN_DIRECTORY(a_mark_is_never_the_first_record_of_a_segment),
         IN_DIRECTORY(a_large_record_is_there_wherever_behind_its_commit_its_putter_dies),

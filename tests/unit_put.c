@@ -11,12 +11,12 @@
 
 #include <cmocka.h>
 
-#include "queue.h"
-#include "writeout.h"
+#include "consumer.h"
 #include "support/api.h"
 #include "support/call_fault.h"
 #include "support/hold.h"
 #include "support/scratch.h"
+#include "writeout.h"
 
 /* ---- a machine that counts appends ------------------------------------------------ */
 
@@ -36,7 +36,8 @@ static lq_queue *begin(void **state, lq_options options)
     lq_queue *queue;
     options.size = sizeof options;
     if (!options.sync) options.sync = LQ_SYNC_NEVER;
-    options.segment_size = options.ring_size = 64 << 10;
+    options.segment_size = 64 << 10;
+    if (!options.ring_size) options.ring_size = 64 << 10;
     counting = lqi_io_posix;
     counting.wall_us = wall_us;
     OK(lqi_open_io(&counting, api_path(*state, "q"), &options, &queue));
@@ -114,8 +115,11 @@ static void a_put_with_a_time_keeps_to_it_and_leaves_the_thread_its_patience(voi
 {
     lq_queue *queue = begin(state, (lq_options){.full = LQ_FULL_BLOCK, .full_timeout_ms = 20, .size_max = 1 << 17});
     hold(&queue->log.state->append);
-    IS(LQ_TIMEOUT, lq_put(queue, "no", 2, NULL));
-    TEXT_HAS("in the time given", "append lock");
+    for (lqi_lock_patience_ms = 2; lqi_lock_patience_ms < 1000; lqi_lock_patience_ms *= 100) { /* that of each lock is another thing */
+        IS(LQ_TIMEOUT, lq_put(queue, "no", 2, NULL));
+        TEXT_HAS("in the time given", "append lock");
+    }
+    lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
     EQUAL(lqi_lock_limit(LQI_LOCK_UNLIMITED), LQI_LOCK_UNLIMITED);
     let_go();
     EQUAL(api_put(queue, "yes"), 1);
@@ -139,6 +143,11 @@ static void a_put_whose_leader_does_not_come_says_what_it_waits_for(void **state
     let_go();
     EQUAL(api_put(queue, "yes"), 2);
     end(state, queue);
+}
+
+static uint64_t appended(const lq_queue *queue)
+{
+    return atomic_load(&queue->log.state->ring.appended);
 }
 
 /* ---- a full queue --------------------------------------------------------------------------- */
@@ -173,6 +182,69 @@ static void a_full_queue_refuses_or_drops_as_it_was_told(void **state)
         HOLDS(api_stats(queue).first_id > 800);
         end(state, queue);
     }
+
+    /* What fills it up may not have been in any file yet. */
+    queue = begin(state, (lq_options){.size_max = 1 << 17, .full = LQ_FULL_DROP, .ring_size = 1 << 20});
+    OK(fill_up(queue, 1000));
+    HOLDS(api_stats(queue).first_id > 800);
+    end(state, queue);
+}
+
+/* Who does not wait for the disk does not ask it for more than to take what has come together. */
+static void a_put_that_need_not_be_durable_syncs_nothing_and_writes_out_what_is_enough(void **state)
+{
+    for (int deferred = 0; deferred < 2; deferred++) {
+        lq_queue *queue = begin(state, (lq_options){.sync = deferred ? LQ_SYNC_ALWAYS : LQ_SYNC_NEVER, .flags = deferred ? LQ_DEFER_SYNC : 0});
+        struct lqi_log_state *shared = queue->log.state;
+        OK(fill_up(queue, 2));
+        uint64_t written = atomic_load(&shared->written);
+        HOLDS(written < appended(queue));
+        while (appended(queue) - written < queue->log.ring.size / 4) {
+            EQUAL(atomic_load(&shared->written), written);
+            OK(fill_up(queue, 1));
+        }
+        EQUAL(atomic_load(&shared->written), appended(queue));
+        EQUAL(atomic_load(&shared->synced), 0);
+        end(state, queue);
+    }
+}
+
+static void a_put_that_waits_for_room_sleeps(void **state)
+{
+    lq_queue *queue = begin(state, (lq_options){.size_max = 1 << 17, .full = LQ_FULL_BLOCK, .full_timeout_ms = 10});
+    IS(LQ_TIMEOUT, fill_up(queue, 1000));
+    call_fault_plan(CALL_FUTEX_WAIT, 1, false, EINTR);
+    IS(LQ_TIMEOUT, fill_up(queue, 1));
+    EQUAL(call_fault_hits(), 1);
+    call_fault_end();
+    end(state, queue);
+}
+
+static void *consume_and_ring_for_nobody(void *context)
+{
+    lq_consumer *consumer = context;
+    lq_message message;
+    api_sleep_ms(30);
+    while (lq_poll(consumer, &message) == LQ_OK) {
+        atomic_store(&consumer->queue->log.state->room.listeners, 0);
+        OK(lq_ack(consumer, &message));
+    }
+    return NULL;
+}
+
+/* Whoever made it may have died between the two. */
+static void room_that_nobody_rings_for_is_found_all_the_same(void **state)
+{
+    lq_queue *queue = begin(state, (lq_options){.size_max = 1 << 17, .full = LQ_FULL_BLOCK, .full_timeout_ms = 1});
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    pthread_t thread;
+    IS(LQ_TIMEOUT, fill_up(queue, 1000));
+    queue->full_timeout_ms = -1;
+    HOLDS(pthread_create(&thread, NULL, consume_and_ring_for_nobody, consumer) == 0);
+    OK(fill_up(queue, 1));
+    pthread_join(thread, NULL);
+    OK(lq_consumer_close(consumer));
+    end(state, queue);
 }
 
 /* There is no other moment for what is too old. */
@@ -193,15 +265,22 @@ static void old_segments_go_with_the_put_that_begins_a_segment(void **state)
         HOLDS(atomic_load(&shared->first_id) > first);
         HOLDS(api_stats(queue).segments <= 2);
     }
+
+    /* Whoever deletes just now may have looked before; the next PUT looks again. */
+    uint64_t span = atomic_load(&shared->write_span), first = atomic_load(&shared->first_id);
+    hold(&shared->trim);
+    while (atomic_load(&shared->write_span) == span) {
+        api_sleep_ms(2);
+        OK(fill_up(queue, 1));
+    }
+    EQUAL(atomic_load(&shared->first_id), first);
+    let_go();
+    OK(fill_up(queue, 1));
+    HOLDS(atomic_load(&shared->first_id) > first);
     end(state, queue);
 }
 
 /* ---- packing ---------------------------------------------------------------------------------- */
-
-static uint64_t appended(const lq_queue *queue)
-{
-    return atomic_load(&queue->log.state->ring.appended);
-}
 
 /* How much the log has grown. */
 static uint64_t growth(lq_queue *queue, const void *body, size_t size)
@@ -292,6 +371,9 @@ int main(void)
         IN_DIRECTORY(a_put_with_a_time_keeps_to_it_and_leaves_the_thread_its_patience),
         IN_DIRECTORY(a_put_whose_leader_does_not_come_says_what_it_waits_for),
         IN_DIRECTORY(a_full_queue_refuses_or_drops_as_it_was_told),
+        IN_DIRECTORY(a_put_that_need_not_be_durable_syncs_nothing_and_writes_out_what_is_enough),
+        IN_DIRECTORY(a_put_that_waits_for_room_sleeps),
+        IN_DIRECTORY(room_that_nobody_rings_for_is_found_all_the_same),
         IN_DIRECTORY(old_segments_go_with_the_put_that_begins_a_segment),
         IN_DIRECTORY(what_packs_well_takes_less_and_what_does_not_takes_what_it_is),
         IN_DIRECTORY(a_put_without_memory_is_refused_and_one_with_it_gives_it_back),
