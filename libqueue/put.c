@@ -53,8 +53,8 @@ static int after_append(lq_queue *queue, uint64_t end)
 
 /* ---- a full queue ------------------------------------------------------- */
 
-/* Waits for segments to go, as long as the policy allows. LQ_OK: try again. */
-static int wait_for_room(lq_queue *queue, uint64_t bytes, int64_t deadline)
+/* Waits for segments to go, as long as the policy allows. LQ_OK: try again. The log was full when it began at `first_position`. */
+static int wait_for_room(lq_queue *queue, uint64_t bytes, uint64_t first_position, int64_t deadline)
 {
     struct lqi_log *log = &queue->log;
     char reason[LQI_TEXT_MAX];
@@ -67,6 +67,7 @@ static int wait_for_room(lq_queue *queue, uint64_t bytes, int64_t deadline)
     (void)lqi_write_out(log);
     int err = lqi_retain(log, bytes, drop, &gone);
     if (err || gone) return err;
+    if (atomic_load(&log->state->first_position) != first_position) return LQ_OK; /* another has made room, and found no more to do */
     if (log->options.full != LQ_FULL_BLOCK) return lqi_fail(LQ_EFULL, "%s", reason);
     if (lqi_now_us() >= deadline) return lqi_fail(LQ_TIMEOUT, "%s", reason);
     /* Bounded: whoever consumed may have died before it rang. A failed sync rings, too. */
@@ -86,9 +87,10 @@ static int append_by(lq_queue *queue, const struct lqi_append *record, int64_t d
 {
     for (;;) {
         int limit = lqi_lock_limit(ms_left(deadline));
+        uint64_t first_position = atomic_load(&queue->log.state->first_position);
         int err = lqi_append(&queue->log, record, id_out, end_out);
         bool full = err == LQ_EFULL;
-        if (full) err = wait_for_room(queue, lqi_record_span(record->size), deadline);
+        if (full) err = wait_for_room(queue, lqi_record_span(record->size), first_position, deadline);
         lqi_lock_limit(limit);
         if (err == LQ_EBUSY && deadline != INT64_MAX) {
             if (lqi_now_us() >= deadline) return lqi_fail(LQ_TIMEOUT, "not appended in the time given: %.400s", lq_error_text());

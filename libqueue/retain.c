@@ -1,6 +1,6 @@
 /* What is on disk after each step, if everything ends there:
  *   1 trim slot written to `meta`, synced   the old files are still there: recovery sweeps them away
- *   2 each file unlinked, oldest first      the same, with fewer left
+ *   2 each file unlinked, oldest first      the same, with fewer left; so does the next deletion, if others live
  * Nobody who meets the lack of an old segment takes it for damage: the slot says that it was given up. */
 #include "retain.h"
 
@@ -116,8 +116,21 @@ static void delete_segments(struct lqi_log *log, const uint64_t *ids, size_t gon
     char name[LQI_SEGMENT_NAME_SIZE];
     for (size_t i = 0; i < gone; i++) {
         lqi_segment_name(name, ids[i]);
-        log->io->unlink(log->io, log->log_dir, name); /* what stays is swept away by the next recovery */
+        log->io->unlink(log->io, log->log_dir, name); /* what stays is left_over() */
     }
+}
+
+/* How many of the oldest were given up before, by somebody who died before he had deleted them, or could not. A file before the
+ * oldest message need not be one of them: it may be damaged, and then it is not for us to delete. */
+static size_t left_over(const struct lqi_log *log, const uint64_t *ids, size_t count)
+{
+    struct lqi_trim trim;
+    size_t left = 0;
+
+    if (!count || ids[0] >= atomic_load(&log->state->first_id)) return 0;
+    if (lqi_trim_load(log->meta_file, log->uuid, &trim)) return 0;
+    while (left < count && ids[left] < trim.first_id) left++;
+    return left;
 }
 
 static void announce(struct lqi_log *log, const struct lqi_segment_head *first)
@@ -137,11 +150,13 @@ static int retain_locked(struct lqi_log *log, uint64_t bytes, bool drop, size_t 
 
     int err = lqi_segment_list(log->io, log->log_dir, &ids, &count, NULL);
     if (err) return err;
-    struct outcome outcome = judge(&decision, ids, count);
+    size_t left = left_over(log, ids, count);
+    delete_segments(log, ids, left);
+    struct outcome outcome = judge(&decision, ids + left, count - left);
     if (outcome.gone) err = store_trim(log, &outcome.first);
     if (outcome.gone && !err) announce(log, &outcome.first);
     if ((outcome.gone && !err) || outcome.second_id) atomic_store(&log->state->second_id, outcome.second_id);
-    if (outcome.gone && !err) delete_segments(log, ids, outcome.gone);
+    if (outcome.gone && !err) delete_segments(log, ids + left, outcome.gone);
     if (count_out) *count_out = err ? 0 : outcome.gone;
     free(ids);
     return err;
