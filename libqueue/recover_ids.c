@@ -27,7 +27,7 @@ struct look {
     uint8_t bytes[16384];
 };
 
-/* LQ_EMPTY: the file ends there. */
+/* Where the file ends in the middle of it, what is behind is as it was: no record has room there, whatever it says. */
 static int header_at(struct look *look, uint64_t offset, const uint8_t **header_out)
 {
     if (offset < look->at || offset + LQI_RECORD_HEADER > look->at + look->got) {
@@ -36,7 +36,7 @@ static int header_at(struct look *look, uint64_t offset, const uint8_t **header_
         look->at = offset;
     }
     *header_out = look->bytes + (offset - look->at);
-    return look->got < LQI_RECORD_HEADER ? LQ_EMPTY : LQ_OK;
+    return LQ_OK;
 }
 
 static int body_verifies(struct look *look, uint64_t offset, const struct lqi_record *record, bool *verifies_out)
@@ -61,7 +61,7 @@ static int record_at(struct look *look, uint64_t offset, bool proven, uint64_t n
 
     *is_out = false;
     int err = header_at(look, offset, &header);
-    if (err) return err == LQ_EMPTY ? LQ_OK : err;
+    if (err) return err;
     if (!lqi_record_fields(header, record) || record->first_id < next_id || lqi_record_span(record->size) > look->size - offset) return LQ_OK;
     switch (record->kind) {
     case LQI_RECORD_MESSAGES: return body_verifies(look, offset, record, is_out);

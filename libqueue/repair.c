@@ -24,7 +24,7 @@ int lqi_repair_tell(struct repair *repair, const char *file, bool was_there, con
                     uint64_t count)
 {
     lq_repair_step step = {.size = sizeof step, .file = file, .aside = was_there && !repair->dry ? repair->aside.last : "",
-                           .damage = damage, .remedy = remedy, .first_id = count ? first_id : 0, .count = count};
+                           .damage = damage, .remedy = remedy, .first_id = first_id, .count = count};
     repair->result.steps++;
     repair->result.lost += count;
     if (repair->each) repair->each(repair->context, &step);
@@ -52,24 +52,24 @@ void lqi_repair_note(void *context, uint64_t offset, const char *text)
 
 /* ---- directories --------------------------------------------------------- */
 
-static int make_part(struct repair *repair, const char *name, int *dir, const char *damage)
+static int make_part(struct repair *repair, const char *name, const char *damage)
 {
     uint32_t mode = repair->meta.options.mode;
     int error = repair->io->dir_make(repair->io, repair->dir, name, mode | (mode & 0444) >> 2);
     if (!error) error = repair->io->dir_sync(repair->io, repair->dir);
-    if (!error) error = repair->io->dir_open(repair->io, repair->dir, name, dir);
     if (error) return lqi_fail_errno(error, "make directory", name, -1);
     return lqi_repair_tell(repair, name, false, damage, "made, empty", 0, 0);
 }
 
-static int mend_part(struct repair *repair, const char *name, int *dir)
+/* One that is made stays closed: nothing is in it that is to be looked at. */
+static int mend_part(struct repair *repair, const char *name, int dir)
 {
-    if (*dir >= 0) return LQ_OK;
+    if (dir >= 0) return LQ_OK;
     int err = lqi_aside_check(repair->io, repair->dir, name, name);
     if (!err) err = take_away(repair, name, "this is no directory");
     if (err && err != LQ_ENOTFOUND) return err;
     if (repair->dry) return lqi_repair_tell(repair, name, false, "the directory is missing", "made, empty", 0, 0);
-    return make_part(repair, name, dir, "the directory is missing");
+    return make_part(repair, name, "the directory is missing");
 }
 
 /* ---- shared -------------------------------------------------------------- */
@@ -220,8 +220,8 @@ static int mend_outside(struct repair *repair)
     if (!err) err = lqi_repair_look_at_meta(repair, &damage);
     if (!err) err = finish_earlier(repair);
     if (!err && damage.text[0]) err = lqi_repair_meta(repair, damage.text);
-    if (!err) err = mend_part(repair, "log", &repair->log.log_dir);
-    if (!err) err = mend_part(repair, "consumers", &repair->consumers_dir);
+    if (!err) err = mend_part(repair, "log", repair->log.log_dir);
+    if (!err) err = mend_part(repair, "consumers", repair->consumers_dir);
     return err;
 }
 
@@ -236,7 +236,6 @@ static int mend_all(struct repair *repair)
     repair->log.io = repair->io;
     memcpy(repair->log.uuid, repair->meta.uuid, sizeof repair->log.uuid);
     repair->log.options = repair->meta.options;
-    repair->log.meta_file = &repair->meta_file;
     err = mend_log(repair);
     if (!err) err = take_foreign(repair, repair->log.log_dir, "log");
     if (!err) err = lqi_repair_consumers(repair);

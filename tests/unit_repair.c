@@ -76,11 +76,23 @@ static void note(void *context, const lq_repair_step *step)
              (int)step->count, (int)step->first_id);
 }
 
+static int next_descriptor(void)
+{
+    int fd = dup(STDOUT_FILENO);
+    HOLDS(fd >= 0);
+    close(fd);
+    return fd;
+}
+
+/* Whatever comes of it, nothing is left open, and nobody else's file is closed. */
 static int repair(unsigned flags)
 {
+    int before = next_descriptor();
     said[0] = 0;
     result = (lq_repair_result){.size = sizeof result};
-    return lqi_repair_io(&machine, queue, flags, note, said, &result);
+    int err = lqi_repair_io(&machine, queue, flags, note, said, &result);
+    EQUAL(next_descriptor(), before);
+    return err;
 }
 
 static struct api_tree *look(bool *aside_out)
@@ -156,6 +168,31 @@ static void a_missing_segment_is_told_as_a_hole(void **state)
     drop_queue();
 }
 
+/* It has the name of a message in the middle of another one. */
+static void a_segment_whose_place_another_one_has_is_set_aside(void **state)
+{
+    new_queue(state);
+    api_file_write(in_queue("log/00000000000000000002.seg"), "broken", 6);
+    OK(repair(LQ_REPAIR_DRY_RUN));
+    HOLDS(strncmp(said, "log/00000000000000000002.seg (): log/00000000000000000002.seg at byte ", 70) == 0);
+    HOLDS(strstr(said, " -> set aside, 0 from 0\n") != NULL);
+    EQUAL(result.steps, 1);
+    OK(repair(0));
+    HOLDS(strncmp(said, "log/00000000000000000002.seg (aside/" WHEN "-log-00000000000000000002.seg): ", 80) == 0);
+    says("", "");
+    drop_queue();
+}
+
+/* It has seen ids, and a place of the log, that are no more. */
+static void what_an_offset_file_has_seen_durable_is_missing(void **state)
+{
+    new_queue(state);
+    forge_position(queue, "c", 64, 2, &(struct forge_position_entry){.sequence = 1, .incarnation = 1, .durable = 1000, .durable_id = 9}, 1);
+    says("log/00000000000000000004.seg (): its end is missing -> written anew with all that is good in it, 3 from 7\n",
+         "log/00000000000000000004.seg (aside/" WHEN "-log-00000000000000000004.seg): its end is missing -> written anew with all that is good in it, 3 from 7\n");
+    drop_queue();
+}
+
 static void the_messages_of_all_steps_are_counted_together(void **state)
 {
     new_queue(state);
@@ -184,6 +221,40 @@ static unsigned mode_of(const char *name)
     struct stat stat_of_it;
     HOLDS(stat(in_queue(name), &stat_of_it) == 0);
     return stat_of_it.st_mode & 07777;
+}
+
+static char deeds[20]; /* a directory made, a directory synced */
+
+static int note_make(const struct lqi_io *io, int parent, const char *name, uint32_t mode)
+{
+    if (strlen(deeds) + 1 < sizeof deeds) strcat(deeds, "m");
+    return lqi_io_posix.dir_make(io, parent, name, mode);
+}
+
+static int note_sync(const struct lqi_io *io, int dir)
+{
+    if (strlen(deeds) + 1 < sizeof deeds) strcat(deeds, "s");
+    return lqi_io_posix.dir_sync(io, dir);
+}
+
+static void a_directory_is_made_durably_whatever_the_mode(void **state)
+{
+    static const unsigned modes[][2] = {{0600, 0700}, {0660, 0770}, {0644, 0755}, {0666, 0777}};
+    for (size_t i = 0; i < 4; i++) {
+        new_queue(state);
+        struct forge_meta meta = forge_meta;
+        meta.mode = modes[i][0];
+        HOLDS(scratch_delete(queue) == 0);
+        forge_queue(queue, &meta);
+        HOLDS(rmdir(in_queue("consumers")) == 0);
+        machine.dir_make = note_make;
+        machine.dir_sync = note_sync;
+        deeds[0] = 0;
+        OK(repair(0));
+        assert_string_equal(deeds, "ms");
+        EQUAL(mode_of("consumers"), modes[i][1]);
+        drop_queue();
+    }
 }
 
 static void a_missing_directory_is_made_for_those_who_may_use_the_queue(void **state)
@@ -286,6 +357,59 @@ static void what_the_dead_have_left_is_brought_into_the_files_first(void **state
     opened_to_write = 0; /* it was closed as it should be: nothing is left in it */
     says("", "");
     EQUAL(opened_to_write, 0);
+    drop_queue();
+}
+
+static int opens_left, opens_error; /* of `shared`, until one fails */
+
+static int sick_open(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    if (strcmp(name, "shared") == 0 && opens_left-- == 0) return opens_error;
+    return lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
+static void working_memory_that_cannot_be_opened_is_an_error(void **state)
+{
+    new_queue(state);
+    put_and_die();
+    machine.open = sick_open;
+    opens_error = EIO;
+    for (opens_left = 0; opens_left < 2;) {
+        int n = opens_left;
+        IS(LQ_EIO, repair(LQ_REPAIR_DRY_RUN));
+        TEXT_HAS("open shared: Input/output error");
+        opens_left = n + 1;
+    }
+    drop_queue();
+}
+
+static int locks_left; /* until somebody else has it */
+
+static int taken_lock(const struct lqi_io *io, int fd, uint64_t byte)
+{
+    return byte == LQI_BYTE_OPEN && locks_left-- == 0 ? EAGAIN : lqi_io_posix.lock(io, fd, byte);
+}
+
+/* The queue is opened and closed for it, and somebody may come in between. */
+static void who_loses_the_lock_while_the_dead_are_looked_after_does_not_go_on(void **state)
+{
+    int refused = 0;
+    new_queue(state);
+    for (int n = 1; n < 6; n++) {
+        put_and_die();
+        api_file_write(in_queue("log/x"), "x", 1);
+        machine.lock = taken_lock;
+        locks_left = n;
+        int err = repair(0);
+        if (err) {
+            IS(LQ_EBUSY, err);
+            HOLDS(api_file_exists(in_queue("log/x")));
+            refused++;
+        }
+        machine.lock = lqi_io_posix.lock;
+    }
+    HOLDS(refused >= 1);
+    OK(repair(0));
     drop_queue();
 }
 
@@ -405,6 +529,7 @@ static void a_queue_on_a_network_is_not_repaired(void **state)
     on_network = false; /* nobody knows */
     snprintf(text, sizeof text, "look at the file system of %s: Input/output error", queue);
     fails(LQ_EIO, text);
+    IS(LQ_EIO, repair(LQ_REPAIR_DRY_RUN)); /* which has no proof at its end that would say the same */
     drop_queue();
 }
 
@@ -455,6 +580,32 @@ static void what_repair_cannot_mend_is_told_at_the_end(void **state)
     OK(repair(LQ_REPAIR_DRY_RUN)); /* which has mended nothing that could be looked at */
     fails(LQ_ECORRUPT, "repaired as far as it can be, but log/00000000000000000004.seg: ");
     HOLDS(strlen(lq_error_text()) > 70);
+    drop_queue();
+}
+
+/* With the words of who could not look, and not of one who has found something. */
+static void where_the_proof_cannot_be_had_nothing_is_said_to_be_left(void **state)
+{
+    int failed = 0;
+    new_queue(state);
+    machine.dir_list = sick_dir_list;
+    for (int n = 0;; n++) {
+        lists_left = n;
+        int err = repair(0);
+        if (lists_left >= 0) break;
+        if (err) HOLDS(strncmp(lq_error_text(), "list ", 5) == 0);
+        failed += err != 0;
+    }
+    HOLDS(failed > 6);
+    drop_queue();
+}
+
+static void a_path_may_be_relative(void **state)
+{
+    new_queue(state);
+    HOLDS(chdir(*state) == 0);
+    OK(lqi_repair_io(&machine, "q", 0, note, said, NULL));
+    HOLDS(chdir("/") == 0);
     drop_queue();
 }
 
@@ -521,13 +672,18 @@ int main(void)
         IN_DIRECTORY(of_a_sound_queue_nothing_is_said),
         IN_DIRECTORY(a_damaged_segment_is_told_with_the_messages_that_are_given_up),
         IN_DIRECTORY(a_missing_segment_is_told_as_a_hole),
+        IN_DIRECTORY(a_segment_whose_place_another_one_has_is_set_aside),
+        IN_DIRECTORY(what_an_offset_file_has_seen_durable_is_missing),
         IN_DIRECTORY(the_messages_of_all_steps_are_counted_together),
         IN_DIRECTORY(it_can_be_done_silently),
+        IN_DIRECTORY(a_directory_is_made_durably_whatever_the_mode),
         IN_DIRECTORY(a_missing_directory_is_made_for_those_who_may_use_the_queue),
         IN_DIRECTORY(what_is_no_directory_is_set_aside_for_one),
         IN_DIRECTORY(a_missing_log_is_made_and_what_was_in_it_given_up),
         IN_DIRECTORY(working_memory_that_is_none_is_set_aside),
         IN_DIRECTORY(what_the_dead_have_left_is_brought_into_the_files_first),
+        IN_DIRECTORY(working_memory_that_cannot_be_opened_is_an_error),
+        IN_DIRECTORY(who_loses_the_lock_while_the_dead_are_looked_after_does_not_go_on),
         IN_DIRECTORY(files_that_are_not_the_queues_are_set_aside_and_its_own_stay),
         IN_DIRECTORY(what_an_earlier_repair_left_is_seen_to),
         IN_DIRECTORY(what_cannot_be_opened_or_made_is_named),
@@ -535,6 +691,8 @@ int main(void)
         IN_DIRECTORY(what_cannot_be_listed_is_an_error),
         IN_DIRECTORY(a_link_in_the_place_of_a_directory_is_left_alone),
         IN_DIRECTORY(what_repair_cannot_mend_is_told_at_the_end),
+        IN_DIRECTORY(where_the_proof_cannot_be_had_nothing_is_said_to_be_left),
+        IN_DIRECTORY(a_path_may_be_relative),
         IN_DIRECTORY(the_arguments_are_checked_first),
         IN_DIRECTORY(locks_are_let_go_one_by_one),
     };

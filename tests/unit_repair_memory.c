@@ -11,6 +11,7 @@
 
 #include "repair_parts.h"
 #include "support/call_fault.h"
+#include "support/forge.h"
 #include "support/made_plan.h"
 #include "support/scratch.h"
 
@@ -31,6 +32,27 @@ static struct lqi_trim make_four(void **state)
     }
     break_header(&four[2]);
     return (struct lqi_trim){.sequence = 1, .first_id = 1, .synced = position, .next_id = id};
+}
+
+static void an_end_that_there_is_no_memory_to_look_for_is_not_made_up(void **state)
+{
+    static struct lqi_found found;
+    const struct lqi_trim trim = make_four(state);
+    unsigned n = 1;
+    put_bytes(&four[3], 60, "broken", 6);
+    put_bytes(&four[3], 188, "broken", 6);
+    for (;; n++) {
+        call_fault_plan(CALL_ALLOCATE, n, false, ENOMEM);
+        int err = lqi_find_end(&the_log, &trim, &nothing, &found);
+        bool hit = call_fault_hits() > 0;
+        call_fault_end();
+        if (!hit) break;
+        IS(LQ_ENOMEM, err);
+        TEXT_HAS("no memory");
+    }
+    HOLDS(n > 7); /* a list, and seven bodies */
+    EQUAL(found.next_id, 29);
+    for (int i = 0; i < 4; i++) done(&four[i]);
 }
 
 static void a_plan_that_has_no_memory_is_none(void **state)
@@ -136,12 +158,40 @@ static void a_consumer_that_there_is_no_memory_for_stays_as_it_is(void **state)
     HOLDS(n > 3);
 }
 
+/* ---- files that are not the queue's ------------------------------------------------------ */
+
+static void strangers_that_there_is_no_memory_for_are_not_forgotten(void **state)
+{
+    const char *queue = api_path(*state, "q");
+    unsigned n = 1;
+    forge_queue(queue, &forge_meta);
+    api_file_write(api_path(queue, "log/x"), "x", 1);
+    api_file_write(api_path(queue, "log/y"), "y", 1);
+    for (;; n++) {
+        lq_repair_result result = {.size = sizeof result};
+        call_fault_plan(CALL_ALLOCATE, n, false, ENOMEM);
+        int err = lqi_repair_io(&lqi_io_posix, queue, LQ_REPAIR_DRY_RUN, NULL, NULL, &result);
+        bool hit = call_fault_hits() > 0;
+        call_fault_end();
+        if (!hit) {
+            OK(err);
+            EQUAL(result.steps, 2);
+            break;
+        }
+        IS(LQ_ENOMEM, err);
+        TEXT_HAS("no memory");
+    }
+    HOLDS(n > 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(an_end_that_there_is_no_memory_to_look_for_is_not_made_up),
         IN_DIRECTORY(a_plan_that_has_no_memory_is_none),
         IN_DIRECTORY(a_file_that_has_no_memory_is_not_said_to_be_written),
         IN_DIRECTORY(a_consumer_that_there_is_no_memory_for_stays_as_it_is),
+        IN_DIRECTORY(strangers_that_there_is_no_memory_for_are_not_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
