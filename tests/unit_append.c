@@ -203,13 +203,17 @@ static void a_large_record_that_fits_takes_the_place_that_there_is(void **state)
         EQUAL(tail().span, number);
         /* To the last byte, when its disk space has been given back, too. */
         OK(lqi_give_back_space(&queue->log));
-        EQUAL(allocations(span->limit - tail().end - LQI_RECORD_HEADER), 1);
+        EQUAL(allocations(LARGE), 1);
+        EQUAL(allocations(10), 0);
+        io_fault_plan(&fault, IO_ALLOCATE, 0, false, 0);
+        put(span->limit - tail().end - LQI_RECORD_HEADER);
         EQUAL(tail().span, number);
         EQUAL(tail().end, span->limit);
         EQUAL(span->limit - span->position, capacity);
         EQUAL(last_file_size(), usual);
         /* There is no more: another file, which is made once. */
-        EQUAL(allocations(LARGE), 1);
+        put(LARGE);
+        EQUAL(fault.calls[IO_ALLOCATE], 1);
         EQUAL(tail().span, number + 1);
         EQUAL(last_file_size(), usual);
         EQUAL(atomic_load(&shared->prepared), 0);
