@@ -1,6 +1,7 @@
 /* Handlers and errors: what GET would have said is told to the handler, once; damage does not end delivery, and what does
  * ends it until a handler is set anew. */
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -15,6 +16,7 @@
 #include "support/api.h"
 #include "support/damage.h"
 #include "support/io_fault.h"
+#include "support/libc_fault.h"
 
 enum { COUNT = 700, SIZE = 1000 };
 
@@ -197,6 +199,31 @@ static void damage_does_not_end_a_dispatch(void **state)
     end();
 }
 
+/* No thread, no descriptor: what is said of it later is not of one that has been closed. */
+static void without_a_thread_there_is_no_descriptor_and_no_handler_until_there_is_one(void **state)
+{
+    begin(state, 0, false);
+    for (int i = 0; i < 2; i++) {
+        fail_calls(PTHREAD_CREATE, 0, 1, EAGAIN);
+        IS(LQ_ELIMIT, lq_fd(consumer));
+        all_failed();
+    }
+    memset(&seen, 0, sizeof seen);
+    fail_calls(PTHREAD_CREATE, 0, 1, EAGAIN);
+    IS(LQ_ELIMIT, lq_notify(consumer, note, NULL));
+    all_failed();
+    lq_message message;
+    OK(lq_poll(consumer, &message)); /* nobody's but ours */
+    OK(lq_ack(consumer, &message));
+    int fd = lq_fd(consumer);
+    HOLDS(fd >= 3 && fcntl(fd, F_GETFD) == FD_CLOEXEC);
+    EQUAL(fd, lq_fd(consumer));
+    HOLDS(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 10000) == 1);
+    EQUAL(seen.messages, 0);
+    end();
+    HOLDS(fcntl(fd, F_GETFD) < 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +233,7 @@ int main(void)
         IN_DIRECTORY(a_handler_that_sets_itself_anew_when_told_goes_on),
         IN_DIRECTORY(dispatch_says_what_ended_it_and_how_many_came_before),
         IN_DIRECTORY(damage_does_not_end_a_dispatch),
+        IN_DIRECTORY(without_a_thread_there_is_no_descriptor_and_no_handler_until_there_is_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
