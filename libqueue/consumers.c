@@ -454,6 +454,19 @@ static int find_start(const struct lqi_consumers *consumers, const lq_consumer_o
     return err;
 }
 
+/* `position`: of the first message of one that stands at `delivered`. */
+static int fill_slot(const struct lqi_consumers *consumers, const char *name, struct lqi_consumer_slot *consumer, uint64_t delivered,
+                     uint64_t position)
+{
+    int err = lqi_consumer_lock(consumers->map, consumer, NULL); /* who syncs may have come for the one before */
+    if (err) return err;
+    err = load_one(consumers, name, consumer);
+    /* The file may be an older one, of a maker who died or failed: then what came since is between. */
+    if (!err && lqi_delivered(consumer) == delivered) atomic_store(&consumer->next_position, position);
+    lqi_consumer_unlock(consumer);
+    return err;
+}
+
 static int make_consumer(const struct lqi_consumers *consumers, const char *name, const lq_consumer_options *options,
                          struct lqi_consumer_slot **consumer_out)
 {
@@ -469,12 +482,9 @@ static int make_consumer(const struct lqi_consumers *consumers, const char *name
     /* Deferred puts that nobody synced yet must not be a position that power loss could take back. */
     if (!err) err = lqi_position_create(consumers->log->io, consumers->dir, name, consumers->log->uuid,
                                         options->window ? options->window : 65536, &first, consumers->log->options.mode);
-    if (!err) err = load_one(consumers, name, consumer);
-    if (err) return err;
-    /* The file may be an older one, of a maker who died or failed: then what came since is between. */
-    if (lqi_delivered(consumer) == first.delivered) atomic_store(&consumer->next_position, position);
-    *consumer_out = consumer;
-    return LQ_OK;
+    if (!err) err = fill_slot(consumers, name, consumer, first.delivered, position);
+    if (!err) *consumer_out = consumer;
+    return err;
 }
 
 static int damaged(const struct lqi_consumers *consumers, const char *name)

@@ -41,14 +41,24 @@ bool lqi_consumer_is_gone_for_good(const struct lqi_log *log, const struct lqi_c
     return find_gone_for_good(log, consumer, &gone) == LQ_OK && gone;
 }
 
+/* With both locks: whoever has the consumer's may be in the midst of what he found under this name, and the next name is another's. */
+static void free_slot(struct lqi_consumer_slot *consumer)
+{
+    consumer->region_ready = 0; /* nobody who inherits the lock takes what is left in the region for anybody's */
+    atomic_store(&consumer->state, LQI_CONSUMER_FREE);
+}
+
 /* Whoever was deleting it has died: it is gone, or it stays. */
 static int settle_going(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)
 {
     bool gone;
     int err = find_gone_for_good(consumers->log, consumer, &gone);
+    if (!err && !gone) atomic_store(&consumer->going, 0);
+    if (err || !gone) return err;
+    err = lqi_consumer_lock(consumers->map, consumer, NULL);
     if (err) return err;
-    if (gone) atomic_store(&consumer->state, LQI_CONSUMER_FREE);
-    else atomic_store(&consumer->going, 0);
+    free_slot(consumer);
+    lqi_consumer_unlock(consumer);
     return LQ_OK;
 }
 
@@ -89,7 +99,7 @@ static int delete_file(const struct lqi_consumers *consumers, struct lqi_consume
 
     atomic_store(&consumer->going, 1);
     int err = lqi_position_delete(consumers->log->io, consumers->dir, consumer->name, &gone);
-    if (gone) atomic_store(&consumer->state, LQI_CONSUMER_FREE);
+    if (gone) free_slot(consumer);
     else atomic_store(&consumer->going, 0);
     return err;
 }

@@ -1,6 +1,7 @@
 /* A consumer that comes to life: what it brings into its offset file and in which order, where a new one begins, and what all
  * offset files together witness of the log. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,9 @@
 
 #include <cmocka.h>
 
+#include "support/child.h"
 #include "support/each_fault.h"
+#include "support/hold.h"
 #include "support/noted_consumer.h"
 
 /* ---- coming to life ------------------------------------------------------------------------- */
@@ -264,6 +267,91 @@ static void a_consumer_has_nothing_of_the_one_whose_place_it_takes(void **state)
     end();
 }
 
+/* As somebody does who deletes it, and dies when its file is gone. */
+static int delete_and_die(void *context)
+{
+    lq_queue *own;
+    (void)context;
+    OK(lq_open(queue_path, NULL, &own));
+    struct lqi_consumer_slot *gone = lqi_consumers_find(own->map.head, "c");
+    OK(lqi_consumer_lock(&own->map, gone, NULL));
+    atomic_store(&gone->going, 1);
+    OK(lqi_position_delete(own->io, own->consumers_dir, "c", NULL));
+    return 0;
+}
+
+static _Atomic int mapping; /* 1: whoever maps next stays there, 2: somebody is there, 0: may go on */
+
+static int stay_in_map(const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_t mirrored, bool writable, void **memory_out)
+{
+    int armed = 1;
+    (void)io;
+    if (atomic_compare_exchange_strong(&mapping, &armed, 2))
+        while (atomic_load(&mapping)) api_sleep_ms(1);
+    return lqi_io_posix.map(&lqi_io_posix, fd, offset, size, mirrored, writable, memory_out);
+}
+
+static void *sync_all(void *context)
+{
+    (void)context;
+    OK(lqi_consumers_sync(&queue->consumers));
+    return NULL;
+}
+
+/* Whoever has inherited its lock brings its numbers into order, and may be slow at it: they are not the next one's. */
+static void nobody_takes_the_place_of_a_consumer_whose_lock_somebody_has(void **state)
+{
+    pthread_t heir;
+    begin(state);
+    take(10);
+    OK(lq_ack_batch(consumer, taken, 7));
+    OK(lq_consumer_close(consumer));
+    consumer = NULL;
+    EQUAL(child_run(delete_and_die, NULL), 0);
+    machine.map = stay_in_map;
+    atomic_store(&mapping, 1);
+    HOLDS(pthread_create(&heir, NULL, sync_all, NULL) == 0);
+    while (atomic_load(&mapping) == 1) api_sleep_ms(1);
+
+    lqi_lock_patience_ms = 50;
+    IS(LQ_EBUSY, lq_consumer_open(queue, "next", NULL, &consumer));
+    TEXT_HAS("consumer", "stopped");
+    IS(LQ_EBUSY, lq_consumer_delete(queue, "c"));
+    lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+    atomic_store(&mapping, 0);
+    HOLDS(pthread_join(heir, NULL) == 0);
+    machine.map = lqi_io_posix.map;
+
+    IS(LQ_ENOTFOUND, lq_consumer_delete(queue, "c"));
+    EQUAL(slot->region_ready, 0);
+    consumer = api_consumer(queue, "next", NULL);
+    HOLDS(consumer->slot == slot);
+    take(MESSAGES);
+    EQUAL(taken[0].id, 1);
+    end();
+}
+
+/* Who syncs all consumers may have come for the one before, and looks whose it is only when he has the lock. */
+static void nobody_is_given_a_place_that_somebody_has_locked(void **state)
+{
+    lq_consumer *next;
+    begin(state);
+    OK(lq_consumer_close(consumer));
+    consumer = NULL;
+    OK(lq_consumer_delete(queue, "c"));
+    EQUAL(slot->region_ready, 0);
+    hold(&slot->lock);
+    lqi_lock_patience_ms = 50;
+    IS(LQ_EBUSY, lq_consumer_open(queue, "next", NULL, &next));
+    EQUAL(atomic_load(&slot->state), LQI_CONSUMER_FREE);
+    EQUAL(api_stats(queue).consumers, 0);
+    lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+    let_go();
+    consumer = api_consumer(queue, "next", NULL);
+    HOLDS(consumer->slot == slot);
+    end();
+}
+
 static void a_consumer_that_has_had_everything_is_not_written_to_when_the_queue_opens(void **state)
 {
     begin(state);
@@ -407,6 +495,8 @@ int main(void)
         IN_DIRECTORY(the_most_that_any_offset_file_witnesses_counts),
         IN_DIRECTORY(a_consumer_in_doubt_is_known_wherever_it_is),
         IN_DIRECTORY(a_consumer_has_nothing_of_the_one_whose_place_it_takes),
+        IN_DIRECTORY(nobody_takes_the_place_of_a_consumer_whose_lock_somebody_has),
+        IN_DIRECTORY(nobody_is_given_a_place_that_somebody_has_locked),
         IN_DIRECTORY(a_consumer_that_has_had_everything_is_not_written_to_when_the_queue_opens),
         IN_DIRECTORY(a_consumer_stands_where_its_file_and_the_log_agree),
         IN_DIRECTORY(a_new_consumer_begins_where_it_is_told),
