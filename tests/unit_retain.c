@@ -170,7 +170,7 @@ static void a_segment_is_too_old_when_the_next_one_is_to_the_microsecond(void **
 
 static void no_age_is_over_an_age_without_end(void **state)
 {
-    static const int64_t ages_ms[] = {INT64_MAX / 1000, INT64_MAX / 1000 + 1, INT64_MAX};
+    static const int64_t ages_ms[] = {INT64_MAX / 1000, INT64_MAX / 1000 + 1, INT64_MAX / 1000 + 5000000000000, INT64_MAX};
     lq_queue *queue;
     for (size_t i = 0; i < sizeof ages_ms / sizeof *ages_ms; i++) {
         queue = make_queue(state, (lq_options){.age_max_ms = ages_ms[i], .retention = LQ_RETAIN_LIMITS});
