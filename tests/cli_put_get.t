@@ -168,6 +168,14 @@ key_and_headers() {
 }
 check '--key and --headers are for all messages' key_and_headers
 
+# Many times what is gathered for a batch.
+large_keys() {
+    key=$(head -c 3000 /dev/zero | tr '\0' k) && headers=$(head -c 2000 /dev/zero | tr '\0' h) || return
+    seq 1 200 | lq put lk --key "$key" --headers "$headers" --sync never &&
+        is "200 $key$headers" "$(lq cat lk -F '%k%h\n' | sort | uniq -c | sed 's/^ *//')" && seq 1 200 >numbers && lq cat lk --raw | cmp numbers -
+}
+check 'keys and headers may be larger than the bodies' large_keys
+
 options_are_stored() {
     lq put opts x --sync never --segment-size 128k --size-max 1M --full drop --compression 1 --retention limits \
         --age-max 1h &&
