@@ -121,7 +121,7 @@ static void who_waits_for_a_leader_hears_at_once_that_a_sync_has_failed(void **s
     hold(&shared->sync);
     lqi_poison(&queue->log);
     int limit = lqi_lock_limit(0);
-    IS(LQ_EPOISONED, lqi_commit_all(&queue->log));
+    IS(LQ_EPOISONED, lqi_commit(&queue->log, atomic_load(&shared->ring.appended)));
     TEXT_HAS("poisoned", "a sync has failed");
     lqi_lock_limit(limit);
     let_go();
@@ -149,6 +149,20 @@ static int die_with_the_sync_lock(void *unused)
     OK(lq_open(path, NULL, &queue));
     HOLDS(lqi_lock(&queue->log.state->sync, "sync") == LQI_LOCKED);
     _exit(0);
+}
+
+static void who_finds_that_the_leader_has_died_leads_and_others_after_him(void **state)
+{
+    begin(state, LQ_SYNC_ALWAYS);
+    put(1);
+    EQUAL(child_run(die_with_the_sync_lock, NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        put(1);
+        all_is_durable();
+    }
+    HOLDS(lqi_lock(&shared->sync, "sync") == LQI_LOCKED); /* as if nobody had died */
+    lqi_unlock(&shared->sync);
+    end();
 }
 
 static void a_lock_that_is_beyond_use_is_told(void **state)
@@ -309,6 +323,7 @@ int main(void)
         IN_DIRECTORY(while_somebody_leads_the_others_sleep_and_sync_nothing),
         IN_DIRECTORY(who_waits_for_a_leader_hears_at_once_that_a_sync_has_failed),
         IN_DIRECTORY(a_queue_in_which_all_is_durable_says_that_it_is_poisoned),
+        IN_DIRECTORY(who_finds_that_the_leader_has_died_leads_and_others_after_him),
         IN_DIRECTORY(a_lock_that_is_beyond_use_is_told),
         IN_DIRECTORY(a_message_that_could_not_be_made_durable_yet_is_called_so),
         IN_DIRECTORY(a_failed_sync_poisons_and_wakes_who_waits_for_it_and_for_room),
