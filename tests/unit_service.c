@@ -151,17 +151,18 @@ static int64_t remove_other(void *context)
 static void a_step_may_remove_another_task_which_is_gone_at_once(void **state)
 {
     (void)state;
-    for (int first = 0; first < 2; first++) {
+    for (int first = 0; first < 3; first++) { /* what is removed comes behind the remover, before it, at the end of all */
         struct lqi_bell bell = {0}, gone_bell = {0};
         struct counter gone = {.task = {.bell = &gone_bell}}, stays = {.task = {.bell = &bell}};
         struct remover remover = {.task = {.step = remove_other, .context = &remover}, .other = &gone};
+        if (first == 2) add(&gone);
         add(&stays);
         HOLDS(reaches(&stays, 1));
-        if (first) atomic_store(&remover.done, 1);
-        if (first) OK(lqi_service_add(&remover.task)); /* what is added last stands first */
-        add(&gone);
+        if (first == 1) atomic_store(&remover.done, 1);
+        if (first == 1) OK(lqi_service_add(&remover.task)); /* what is added last stands first */
+        if (first != 2) add(&gone);
         HOLDS(reaches(&gone, 1));
-        if (!first) OK(lqi_service_add(&remover.task));
+        if (first != 1) OK(lqi_service_add(&remover.task));
         atomic_store(&remover.done, 0);
         lqi_service_kick();
         for (int i = 0; i < 10000 && !atomic_load(&remover.done); i++) api_sleep_ms(1);
