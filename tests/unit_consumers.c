@@ -98,9 +98,12 @@ static void an_offset_file_that_was_there_stays_when_its_consumer_cannot_be_open
     fill();
     io_fault_init(&fault, &lqi_io_posix);
     lq_queue *queue = open_on(&fault.io);
+    /* In whose place it comes has been at the end, which means nothing to it. */
+    OK(lq_consumer_close(api_consumer(queue, "before", &(lq_consumer_options){.window = WINDOW, .start = LQ_START_END})));
+    OK(lq_consumer_delete(queue, "before"));
     OK(lqi_position_create(&lqi_io_posix, queue->consumers_dir, "c", queue->meta.uuid, WINDOW, &first, 0600));
-    for (uint64_t nth = 1; nth <= 2; nth++) {
-        io_fault_plan(&fault, IO_ALLOCATE, nth, false, ENOSPC);
+    for (uint64_t nth = 1; nth <= 2; nth++) { /* what it would have been made as; and its entry as it comes to life */
+        io_fault_plan(&fault, nth == 1 ? IO_ALLOCATE : IO_WRITE, nth, false, ENOSPC);
         IS(LQ_ENOSPC, lq_consumer_open(queue, "c", &in_window, &consumer));
         EQUAL(fault.hits, 1);
         HOLDS(api_file_exists(offset_file("c")));
