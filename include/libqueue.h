@@ -190,7 +190,7 @@ enum {
     LQ_ENOTFOUND = -6,    /* no such queue, consumer or id */
     LQ_ENOTQUEUE = -7,    /* the path is there but is no queue (a file, or a directory of something else) */
     LQ_EACCESS = -8,      /* permission denied */
-    LQ_EVERSION = -9,     /* written by a newer library */
+    LQ_EVERSION = -9,     /* written by a newer library; or by another build that has not closed it, or died: see lq_open() */
     LQ_ECORRUPT = -10,    /* bytes on disk are damaged */
     LQ_EPOISONED = -11,   /* a sync has failed: what is durable is unknown until the queue is opened anew */
     LQ_EFORKED = -12,     /* the handle was opened by the parent of this process */
@@ -271,6 +271,9 @@ typedef struct lq_options {
  * other options will do.
  * LQ_ENOTFOUND LQ_ENOTQUEUE LQ_EACCESS LQ_EVERSION LQ_EMISMATCH LQ_EUNSUPPORTED
  * LQ_ENOSPC LQ_ELIMIT LQ_EREADONLY; LQ_ECORRUPT when `meta` is beyond reading;
+ * LQ_EVERSION also while another build of the library has the queue open, and after its
+ * processes were killed, until that build has opened and closed it, or a reboot: what they
+ * had accepted and not written yet would be lost without a word (without `shared` it is);
  * LQ_EBUSY when another process has been in the middle of opening for 10 s, or
  * the file `shared` was removed while others use it. */
 LQ_API int lq_open(const char *path, const lq_options *options, lq_queue **queue_out);

@@ -79,12 +79,23 @@ static bool sane_ring(uint64_t size, uint64_t file_size)
     return size >= RING_SIZE_MIN && size <= RING_SIZE_MAX && (size & (size - 1)) == 0 && size <= file_size - LQI_SHARED_HEAD;
 }
 
+/* What is read of it before it is mapped. */
+struct opening {
+    struct lqi_identity identity;
+    uint32_t clean;
+};
+_Static_assert(sizeof(struct lqi_identity) == 72 && offsetof(struct lqi_shared, clean) == offsetof(struct opening, clean), "other versions look there");
+
 /* Of this boot, this queue and this very file: otherwise its locks and numbers are somebody else's. */
 static bool current(const struct lqi_identity *head, const uint8_t boot_id[16], const uint8_t uuid[16], uint64_t inode)
 {
-    return memcmp(head->magic, magic, sizeof magic) == 0 && head->version == LQI_SHARED_VERSION &&
-           head->head_size == sizeof(struct lqi_shared) && memcmp(head->boot_id, boot_id, 16) == 0 &&
+    return memcmp(head->magic, magic, sizeof magic) == 0 && memcmp(head->boot_id, boot_id, 16) == 0 &&
            memcmp(head->uuid, uuid, 16) == 0 && head->inode == inode && atomic_load(&head->ready);
+}
+
+static bool same_version(const struct lqi_identity *head)
+{
+    return head->version == LQI_SHARED_VERSION && head->head_size == sizeof(struct lqi_shared);
 }
 
 static int this_boot(const struct lqi_io *io, uint8_t id[16])
@@ -98,24 +109,33 @@ static int stale(void)
     return lqi_fail(LQ_ENOTFOUND, "%s is not of this boot, queue or library", LQI_SHARED_NAME);
 }
 
+static int other_version(const struct lqi_identity *head)
+{
+    return lqi_fail(LQ_EVERSION, "%s is in use by another build of the library, or was left by one that died (version %" PRIu32 ", %" PRIu32 " bytes; this is %d, %zu): "
+                    "close or open the queue with that one; without the file what it has not written is lost",
+                    LQI_SHARED_NAME, head->version, head->head_size, LQI_SHARED_VERSION, sizeof(struct lqi_shared));
+}
+
 /* Looks at the head through a small read, so that a foreign file is never mapped. */
 static int read_identity(const struct lqi_file *file, const uint8_t uuid[16], uint64_t *ring_size_out)
 {
     struct lqi_io_stat stat;
-    struct lqi_identity identity;
+    struct opening opening;
+    const struct lqi_identity *identity = &opening.identity;
     size_t got;
     uint8_t boot_id[16];
 
     int error = file->io->stat(file->io, file->fd, &stat);
     if (error) return lqi_fail_errno(error, "look at", file->name, -1);
-    if (stat.size < LQI_SHARED_HEAD + RING_SIZE_MIN) return stale();
     int err = this_boot(file->io, boot_id);
-    if (!err) err = lqi_file_read(file, 0, &identity, sizeof identity, &got);
+    if (!err) err = lqi_file_read(file, 0, &opening, sizeof opening, &got);
     if (err) return err;
-    if (got != sizeof identity || !current(&identity, boot_id, uuid, stat.inode)) return stale();
-    if (!sane_ring(identity.ring_size, stat.size))
-        return lqi_fail(LQ_ECORRUPT, "%s: ring size %" PRIu64 " makes no sense", file->name, identity.ring_size);
-    *ring_size_out = identity.ring_size;
+    if (got != sizeof opening || !current(identity, boot_id, uuid, stat.inode)) return stale();
+    if (!same_version(identity)) return opening.clean ? stale() : other_version(identity);
+    if (stat.size < LQI_SHARED_HEAD + RING_SIZE_MIN) return stale();
+    if (!sane_ring(identity->ring_size, stat.size))
+        return lqi_fail(LQ_ECORRUPT, "%s: ring size %" PRIu64 " makes no sense", file->name, identity->ring_size);
+    *ring_size_out = identity->ring_size;
     return LQ_OK;
 }
 

@@ -170,6 +170,7 @@ struct lqi_consumer_slot {
     _Atomic int64_t reaped_us;    /* when somebody last looked for dead members */
 };
 
+/* This and `clean` behind it are at the same places in every version, so that each can tell what another has left. */
 struct lqi_identity {
     uint8_t magic[8];
     uint32_t version, head_size;
@@ -206,7 +207,8 @@ struct lqi_shared_map {
 #define LQI_SHARED_NONE {NULL, LQI_FILE_NONE, NULL, 0, false}
 
 /* Maps the file if it is a working memory of this queue and this boot, whole and set up; LQ_ENOTFOUND if there is none
- * or it is stale (nothing in it counts), LQ_ECORRUPT if it is of this boot and queue but its numbers make no sense. */
+ * or it is stale (nothing in it counts), LQ_ECORRUPT if it is of this boot and queue but its numbers make no sense, LQ_EVERSION if it is
+ * another version's, and that one's to close, as it may have what is nowhere else. */
 int lqi_shared_attach(struct lqi_shared_map *map, const struct lqi_io *io, int dir, const uint8_t uuid[16],
                       bool writable);
 

@@ -50,7 +50,7 @@ int lqi_view_refresh(struct lqi_view *view)
     view->log.shared = view->map.head;
     view->log.state = view->map.head ? &view->map.head->log : NULL;
     /* What is nowhere but in memory would be missing without a word. (A memory that is unreadable itself does not hide the files.) */
-    if (err == LQ_ENOMEM || err == LQ_ELIMIT) return err;
+    if (err == LQ_ENOMEM || err == LQ_ELIMIT || err == LQ_EVERSION) return err;
     if (!view->map.head) return find_end(view);
     lqi_shared_ring(&view->map, &view->log.ring);
     know_trim(view);

@@ -211,7 +211,8 @@ static void with_each_limit(uint64_t from, uint64_t to)
 static void each_number_of_the_identity_at_its_limits_loses_nothing(void **state)
 {
     (void)state;
-    with_each_limit(0, offsetof(struct lqi_shared, admin));
+    with_each_limit(0, offsetof(struct lqi_identity, version));
+    with_each_limit(offsetof(struct lqi_identity, ring_size), offsetof(struct lqi_shared, admin));
 }
 
 static void each_number_of_the_log_at_its_limits_loses_nothing(void **state)
@@ -368,19 +369,52 @@ static void working_memory_of_another_boot_is_set_up_anew_whoever_holds_its_lock
     OK(lq_close(queue));
 }
 
-static void working_memory_of_older_and_newer_libraries_is_not_believed(void **state)
+/* Their heads would look quite different. */
+static void give_to_another(uint32_t version, uint32_t clean)
+{
+    restore();
+    damage_fill(shared_path, offsetof(struct lqi_shared, clean), LQI_SHARED_HEAD - offsetof(struct lqi_shared, clean), version);
+    int fd = open(shared_path, O_WRONLY | O_CLOEXEC);
+    HOLDS(pwrite(fd, &version, sizeof version, offsetof(struct lqi_identity, version)) == (ssize_t)sizeof version);
+    HOLDS(pwrite(fd, &clean, sizeof clean, offsetof(struct lqi_shared, clean)) == (ssize_t)sizeof clean);
+    close(fd);
+}
+
+static void working_memory_that_another_library_has_closed_is_set_up_anew(void **state)
 {
     (void)state;
     for (uint32_t version = 0; version <= LQI_SHARED_VERSION + 1; version++) {
         if (version == LQI_SHARED_VERSION) continue;
-        restore();
-        /* Their heads would look quite different. */
-        damage_fill(shared_path, sizeof(struct lqi_identity), LQI_SHARED_HEAD - sizeof(struct lqi_identity), version);
-        int fd = open(shared_path, O_WRONLY | O_CLOEXEC);
-        HOLDS(pwrite(fd, &version, sizeof version, offsetof(struct lqi_identity, version)) == (ssize_t)sizeof version);
-        close(fd);
+        give_to_another(version, 1);
         check("shared of another version", version, 0);
     }
+}
+
+/* Nobody knows what is in it and nowhere else. */
+static void working_memory_that_another_library_has_not_closed_is_left_to_it(void **state)
+{
+    const lq_options look = {.size = sizeof look, .flags = LQ_READ_ONLY};
+    lq_stats stats = {.size = sizeof stats};
+    lq_queue *queue;
+    (void)state;
+    for (uint32_t version = 0; version <= LQI_SHARED_VERSION + 1; version++) {
+        if (version == LQI_SHARED_VERSION) continue;
+        give_to_another(version, 0);
+        struct api_bytes before = api_file_read(shared_path);
+        IS(LQ_EVERSION, lq_open(queue_path, &options, &queue));
+        TEXT_HAS("shared", "another build");
+        OK(lq_open(queue_path, &look, &queue));
+        IS(LQ_EVERSION, lq_get_stats(queue, &stats));
+        OK(lq_close(queue));
+        IS(LQ_EVERSION, lq_verify(queue_path, 0, NULL, NULL, NULL));
+        IS(LQ_EVERSION, lq_repair(queue_path, 0, NULL, NULL, NULL));
+        struct api_bytes after = api_file_read(shared_path);
+        HOLDS(after.size == before.size && memcmp(after.bytes, before.bytes, before.size) == 0);
+        free(before.bytes);
+        free(after.bytes);
+    }
+    restore();
+    check("shared of this version", LQI_SHARED_VERSION, 0);
 }
 
 int main(void)
@@ -395,7 +429,8 @@ int main(void)
         WITH_DEAD(what_the_dead_knew_of_another_consumer_takes_no_message_away),
         WITH_DEAD(cut_at_every_page_it_loses_nothing),
         WITH_DEAD(working_memory_of_another_boot_is_set_up_anew_whoever_holds_its_locks),
-        WITH_DEAD(working_memory_of_older_and_newer_libraries_is_not_believed),
+        WITH_DEAD(working_memory_that_another_library_has_closed_is_set_up_anew),
+        WITH_DEAD(working_memory_that_another_library_has_not_closed_is_left_to_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

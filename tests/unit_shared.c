@@ -71,8 +71,7 @@ static void of_its_identity_each_part_counts(void **state)
     static const struct {
         size_t offset, size;
     } parts[] = {
-        {offsetof(struct lqi_identity, magic), 8}, {offsetof(struct lqi_identity, version), 4}, {offsetof(struct lqi_identity, head_size), 4},
-        {offsetof(struct lqi_identity, boot_id), 16}, {offsetof(struct lqi_identity, uuid), 16}, {offsetof(struct lqi_identity, inode), 8},
+        {offsetof(struct lqi_identity, magic), 8}, {offsetof(struct lqi_identity, boot_id), 16}, {offsetof(struct lqi_identity, uuid), 16}, {offsetof(struct lqi_identity, inode), 8},
     };
     OK(attach());
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -85,6 +84,29 @@ static void of_its_identity_each_part_counts(void **state)
         }
     }
     IS(LQ_ENOTFOUND, attach_with(offsetof(struct lqi_identity, ready), &(uint32_t){0}, 4));
+}
+
+/* It may have what is nowhere else; unless it has been closed. */
+static void what_another_version_has_left_is_its_own_to_close(void **state)
+{
+    (void)state;
+    static const size_t places[] = {offsetof(struct lqi_identity, version), offsetof(struct lqi_identity, head_size)};
+    for (size_t i = 0; i < 2; i++) {
+        for (uint32_t bit = 0; bit < 32; bit++) {
+            uint32_t other;
+            memcpy(&other, (uint8_t *)made.head + places[i], sizeof other);
+            other ^= (uint32_t)1 << bit;
+            IS(LQ_EVERSION, attach_with(places[i], &other, sizeof other));
+            TEXT_HAS("shared", "another build");
+            atomic_store(&made.head->clean, 1);
+            IS(LQ_ENOTFOUND, attach_with(places[i], &other, sizeof other));
+            atomic_store(&made.head->clean, 0);
+        }
+    }
+    HOLDS(ftruncate(made.file.fd, 8192) == 0); /* its head may be smaller, too */
+    uint32_t other = LQI_SHARED_VERSION + 1;
+    memcpy((uint8_t *)made.head + places[0], &other, sizeof other);
+    IS(LQ_EVERSION, attach());
 }
 
 static void a_ring_that_no_queue_has_is_damage(void **state)
@@ -127,7 +149,7 @@ static void a_file_that_ends_too_soon_is_none(void **state)
     (void)state;
     struct lqi_io io = fault.io;
     fault.io.read = read_less;
-    for (given = 0; given < sizeof(struct lqi_identity); given += 8) IS(LQ_ENOTFOUND, attach());
+    for (given = 0; given < sizeof(struct lqi_identity) + 8; given += 8) IS(LQ_ENOTFOUND, attach());
     OK(attach());
     fault.io = io;
     HOLDS(ftruncate(made.file.fd, (off_t)LQI_SHARED_HEAD + RING - 1) == 0);
@@ -594,6 +616,7 @@ int main(void)
 #define WITH_SHARED(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         WITH_SHARED(of_its_identity_each_part_counts),
+        WITH_SHARED(what_another_version_has_left_is_its_own_to_close),
         WITH_SHARED(a_ring_that_no_queue_has_is_damage),
         WITH_SHARED(numbers_that_lead_out_of_it_are_damage),
         WITH_SHARED(a_file_that_ends_too_soon_is_none),

@@ -292,6 +292,28 @@ static bool check_keep(const struct damaged *damaged, const struct lqi_io *io, b
     return !stays || check_undone(damaged, io);
 }
 
+/* ---- one case: the memory of another build -------------------------------------------------- */
+
+/* Such are left to that build, whole: nobody else can know what is in them only. */
+static bool is_of_another_build(const struct damaged *damaged)
+{
+    const struct lqi_shared *head = (const void *)damaged->bytes;
+    return damage_is_in_shared(damaged) && damaged->damage.specimen->killed && head && damaged->size >= sizeof *head && !head->clean &&
+           damage_changed(damaged, offsetof(struct lqi_identity, version), offsetof(struct lqi_identity, ring_size)) &&
+           !damage_changed(damaged, 0, offsetof(struct lqi_identity, version)) &&
+           !damage_changed(damaged, offsetof(struct lqi_identity, boot_id), sizeof(struct lqi_identity));
+}
+
+static bool check_left_alone(const struct damaged *damaged, const struct lqi_io *io)
+{
+    lq_queue *queue;
+    SO(lqi_open_io(io, "q", &specimen_options, &queue) == LQ_EVERSION);
+    SO(lqi_verify_io(io, "q", 0, NULL, NULL, NULL) == LQ_EVERSION);
+    SO(lqi_repair_io(io, "q", 0, NULL, NULL, NULL) == LQ_EVERSION);
+    SO(nothing_changed(damaged, io) && file_is(io, damaged->file, damaged->bytes, damaged->size));
+    return check_undone(damaged, io);
+}
+
 /* ---- one case: repair -------------------------------------------------------------------- */
 
 struct search {
@@ -385,8 +407,10 @@ bool damage_case_check(const struct damage *damage, bool thorough, struct damage
     struct io_crash *kept = io_crash_processes_die(damage->specimen->machine), *mended = NULL;
     damage_do(&damaged, io_crash_io(kept));
     if (thorough) mended = io_crash_processes_die(kept);
-    bool right = check_verify(&damaged, io_crash_io(kept), &told) && check_keep(&damaged, io_crash_io(kept), thorough) &&
-                 (!thorough || check_repair(&damaged, io_crash_io(mended), told));
+    bool right = is_of_another_build(&damaged)
+                     ? check_left_alone(&damaged, io_crash_io(kept))
+                     : check_verify(&damaged, io_crash_io(kept), &told) && check_keep(&damaged, io_crash_io(kept), thorough) &&
+                           (!thorough || check_repair(&damaged, io_crash_io(mended), told));
     if (right) { /* else something is still open */
         io_crash_free(mended);
         io_crash_free(kept);
