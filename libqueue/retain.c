@@ -124,12 +124,14 @@ static void delete_segments(struct lqi_log *log, const uint64_t *ids, size_t gon
  * oldest message need not be one of them: it may be damaged, and then it is not for us to delete. */
 static size_t left_over(const struct lqi_log *log, const uint64_t *ids, size_t count)
 {
+    uint64_t kept = atomic_load(&log->state->first_id);
     struct lqi_trim trim;
     size_t left = 0;
 
-    if (!count || ids[0] >= atomic_load(&log->state->first_id)) return 0;
+    if (!count || ids[0] >= kept) return 0;
     if (lqi_trim_load(log->meta_file, log->uuid, &trim)) return 0;
-    while (left < count && ids[left] < trim.first_id) left++;
+    kept = lqi_min64(kept, trim.first_id); /* a slot may say whatever it likes: where it lies in a file, that one is kept */
+    while (left + 1 < count && ids[left + 1] <= kept) left++;
     return left;
 }
 
