@@ -56,10 +56,10 @@ int lqi_consumer_check(const lq_consumer *consumer);
 /* Takes the consumer's lock, and settles first what is owed, so that it goes to others at once. LQ_EBUSY LQ_EIO. */
 int lqi_consumer_enter(lq_consumer *consumer);
 
-/* GET under no time-out: LQ_OK with 1 to `max` messages, LQ_EMPTY, LQ_ECORRUPT, or an error. Waits a moment for those who
+/* GET under no time-out: LQ_OK with 1 to `max` messages, LQ_EMPTY, LQ_ECORRUPT, or an error. Waits up to `lock_ms` for those who
  * hold a lock that it needs, then says LQ_EMPTY too; LQ_EBUSY if that goes on over many calls for LQI_LOCK_PATIENCE_MS. */
-#define LQI_TAKE_LOCK_MS 200
-int lqi_take(lq_consumer *consumer, lq_message *messages_out, size_t max, size_t *count_out);
+#define LQI_TAKE_LOCK_MS 200 /* a moment */
+int lqi_take(lq_consumer *consumer, lq_message *messages_out, size_t max, size_t *count_out, int lock_ms);
 /* Is there something to take? Without the lock: a hint. */
 bool lqi_may_take(const lq_consumer *consumer);
 

@@ -288,10 +288,10 @@ static int not_yet(lq_consumer *consumer)
     return now - consumer->busy_since_us >= (int64_t)lqi_lock_patience() * 1000 ? LQ_EBUSY : LQ_EMPTY;
 }
 
-int lqi_take(lq_consumer *consumer, lq_message *messages, size_t max, size_t *count_out)
+int lqi_take(lq_consumer *consumer, lq_message *messages, size_t max, size_t *count_out, int lock_ms)
 {
     size_t count = 0;
-    int err = reserve(consumer, max), limit = lqi_lock_limit(LQI_TAKE_LOCK_MS);
+    int err = reserve(consumer, max), limit = lqi_lock_limit(lock_ms);
     if (!err) err = take_all(consumer, messages, max, &count, lqi_log_visible(&consumer->queue->log));
     lqi_lock_limit(limit);
     if (count || err != LQ_EBUSY) consumer->busy_since_us = 0;
@@ -354,7 +354,8 @@ static void sleep_for_more(lq_consumer *consumer, int64_t deadline)
 
 static int take_or_wait(lq_consumer *consumer, lq_message *messages, size_t max, size_t *count_out, int64_t timeout_ms)
 {
-    int64_t deadline = 0;
+    int64_t deadline = timeout_ms ? lqi_deadline(timeout_ms) : 0;
+    int lock_ms = LQI_TAKE_LOCK_MS; /* of the first look; later ones do not go beyond the deadline */
 
     if (consumer->pending) {
         int err = consumer->pending;
@@ -362,13 +363,13 @@ static int take_or_wait(lq_consumer *consumer, lq_message *messages, size_t max,
         return lqi_fail(err, "%s", consumer->pending_text);
     }
     for (;;) {
-        int err = lqi_take(consumer, messages, max, count_out);
+        int err = lqi_take(consumer, messages, max, count_out, lock_ms);
         if (err != LQ_EMPTY) return err;
         lqi_notify_empty(consumer);
         if (timeout_ms == 0) return LQ_EMPTY;
-        if (!deadline) deadline = lqi_deadline(timeout_ms);
         if (lqi_now_us() >= deadline) return LQ_TIMEOUT;
         sleep_for_more(consumer, deadline);
+        lock_ms = (int)lqi_min64(LQI_TAKE_LOCK_MS, (uint64_t)lqi_ms_left(deadline));
         err = lqi_queue_check(consumer->queue, false);
         if (err) return err;
     }

@@ -54,7 +54,7 @@ static int handle_one(lq_consumer *consumer)
 
     if (err) lqi_fail(err, "%s", consumer->pending_text);
     consumer->pending = LQ_OK;
-    if (!err) err = lqi_take(consumer, &message, 1, &count);
+    if (!err) err = lqi_take(consumer, &message, 1, &count, LQI_TAKE_LOCK_MS);
     if (err == LQ_EMPTY) return err;
 
     /* Only when it changes: another thread may be comparing it. */

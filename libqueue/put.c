@@ -75,18 +75,12 @@ static int wait_for_room(lq_queue *queue, uint64_t bytes, uint64_t first_positio
     return LQ_OK;
 }
 
-static int ms_left(int64_t deadline)
-{
-    int64_t left = (deadline - lqi_now_us() + 999) / 1000;
-    return left <= 0 ? 0 : left < LQI_LOCK_UNLIMITED ? (int)left : LQI_LOCK_UNLIMITED;
-}
-
 /* Neither for room nor for locks does it wait beyond the deadline, nor give up before: what has not been appended then is
  * not in the queue. */
 static int append_by(lq_queue *queue, const struct lqi_append *record, int64_t deadline, uint64_t *id_out, uint64_t *end_out)
 {
     for (;;) {
-        int limit = lqi_lock_limit(ms_left(deadline));
+        int limit = lqi_lock_limit(lqi_ms_left(deadline));
         uint64_t first_position = atomic_load(&queue->log.state->first_position);
         int err = lqi_append(&queue->log, record, id_out, end_out);
         bool full = err == LQ_EFULL;

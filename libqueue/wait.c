@@ -46,6 +46,12 @@ int64_t lqi_deadline(int64_t timeout_ms)
     return lqi_now_us() + timeout_ms * 1000;
 }
 
+int lqi_ms_left(int64_t deadline_us)
+{
+    int64_t left = (deadline_us - lqi_now_us() + 999) / 1000;
+    return left <= 0 ? 0 : left < LQI_LOCK_UNLIMITED ? (int)left : LQI_LOCK_UNLIMITED;
+}
+
 void lqi_nap(void)
 {
     nanosleep(&(struct timespec){0, 1000000}, NULL);

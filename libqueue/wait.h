@@ -17,6 +17,9 @@ int64_t lqi_now_us(void); /* CLOCK_MONOTONIC */
 /* A point in time for a time-out in milliseconds; -1 is never (INT64_MAX). */
 int64_t lqi_deadline(int64_t timeout_ms);
 
+/* What is left until then, in milliseconds begun: 0 when it is over, LQI_LOCK_UNLIMITED at the most. */
+int lqi_ms_left(int64_t deadline_us);
+
 /* A pause of a millisecond, between two looks at what somebody else is at. */
 void lqi_nap(void);
 

@@ -93,6 +93,20 @@ static void a_deadline_lies_so_many_milliseconds_ahead_or_never(void **state)
     assert_true(lqi_deadline(INT64_MAX / 1000) > lqi_now_us());
 }
 
+static void what_is_left_until_a_deadline_is_said_in_milliseconds_begun(void **state)
+{
+    (void)state;
+    int64_t now = lqi_now_us();
+    assert_int_equal(lqi_ms_left(now), 0);
+    assert_int_equal(lqi_ms_left(now - 5000000), 0);
+    assert_int_equal(lqi_ms_left(INT64_MAX), LQI_LOCK_UNLIMITED);
+    int left = lqi_ms_left(lqi_now_us() + 86400000000);
+    assert_true(left <= 86400000 && left > 86400000 - 3600000);
+    do left = lqi_ms_left((now = lqi_now_us()) + 1500); /* unless the machine was busy just then */
+    while (lqi_now_us() - now >= 500);
+    assert_int_equal(left, 2);
+}
+
 /* ---- words ------------------------------------------------------------- */
 
 static void a_wait_ends_at_its_deadline_and_not_before(void **state)
@@ -511,6 +525,7 @@ int main(void)
 #define SHARING(test) cmocka_unit_test_setup_teardown(test, share_memory, unshare_memory)
     const struct CMUnitTest tests[] = {
         SHARING(a_deadline_lies_so_many_milliseconds_ahead_or_never),
+        SHARING(what_is_left_until_a_deadline_is_said_in_milliseconds_begun),
         SHARING(a_wait_ends_at_its_deadline_and_not_before),
         SHARING(a_deadline_that_is_over_or_a_changed_word_does_not_wait),
         SHARING(a_wake_reaches_all_sleepers_of_other_processes),
