@@ -15,7 +15,7 @@ static const struct {
 } codes[] = {
     {LQ_OK, "LQ_OK", "done"},
     {LQ_EMPTY, "LQ_EMPTY", "nothing there now"},
-    {LQ_TIMEOUT, "LQ_TIMEOUT", "nothing came in the time given"},
+    {LQ_TIMEOUT, "LQ_TIMEOUT", "nothing came, or no room was made, in the time given"},
     {LQ_EINVAL, "LQ_EINVAL", "an argument makes no sense"},
     {LQ_ENOMEM, "LQ_ENOMEM", "out of memory"},
     {LQ_EIO, "LQ_EIO", "the system failed a call"},

@@ -285,7 +285,10 @@ static int not_yet(lq_consumer *consumer)
 {
     int64_t now = lqi_now_us();
     if (!consumer->busy_since_us) consumer->busy_since_us = now;
-    return now - consumer->busy_since_us >= (int64_t)lqi_lock_patience() * 1000 ? LQ_EBUSY : LQ_EMPTY;
+    int64_t waited = now - consumer->busy_since_us;
+    if (waited < (int64_t)lqi_lock_patience() * 1000) return LQ_EMPTY;
+    return lqi_fail(LQ_EBUSY, "consumer '%.100s' was kept from its messages for %" PRId64 " ms, the last time by this: %.300s", consumer->slot->name,
+                    waited / 1000, lq_error_text());
 }
 
 int lqi_take(lq_consumer *consumer, lq_message *messages, size_t max, size_t *count_out, int lock_ms)

@@ -254,10 +254,10 @@ static int lock_result(int error, const char *what, int patience_ms)
     case EOWNERDEAD: return LQI_INHERITED;
     case EBUSY: return LQI_NOT_LOCKED;
     case ETIMEDOUT:
-        return lqi_fail(LQ_EBUSY, "lock of %s: not had in %d ms; has the process that holds it been stopped?", what,
+        return lqi_fail(LQ_EBUSY, "%s: not had in %d ms; has the process that holds it been stopped?", what,
                         patience_ms);
     case ENOTRECOVERABLE:
-        return lqi_fail(LQ_EIO, "lock of %s: unusable, an owner died in it and nobody could repair what it guards", what);
+        return lqi_fail(LQ_EIO, "%s: unusable, an owner died in it and nobody could repair what it guards", what);
     default: return lqi_fail_errno(error, "lock", what, -1);
     }
 }

@@ -214,6 +214,7 @@ static void only_who_has_had_nothing_for_ten_seconds_is_told_that_it_cannot_be_r
     api_sleep_ms(30);
     IS(LQ_EBUSY, lq_poll(consumer, message));
     TEXT_HAS("message 1 ", "just now");
+    TEXT_HAS("consumer 'c'", "just now");
     lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
     end_counted(queue, consumer, &fault, written);
 }

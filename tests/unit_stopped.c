@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
@@ -102,6 +103,11 @@ static void get_and_poll_keep_to_their_time_when_a_member_is_stopped(void **stat
     while ((err = lq_poll(consumer, &message)) == LQ_EMPTY) HOLDS(++polls < 100);
     IS(LQ_EBUSY, err);
     TEXT_HAS("consumer lock", "stopped");
+    TEXT_HAS("consumer 'c'", " ms, the last time");
+    const char *all = strstr(lq_error_text(), " for ");
+    HOLDS(all && atoi(all + 5) >= 700); /* and not what the last call has waited */
+    TEXT_HAS("consumer 'c'", "consumer lock: not had");
+    HOLDS(!strstr(lq_error_text(), "lock of"));
     TIMED(LQ_EBUSY, lq_get(consumer, &message, -1));
 
     child_kill(holder.child);
