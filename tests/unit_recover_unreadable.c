@@ -306,7 +306,7 @@ static void what_nothing_proves_is_believed_only_where_it_must_be(void **state)
         {.kind = LQI_RECORD_HOLE, .first_id = 10, .payload_check = 20}, {.kind = 9, .first_id = 9, .count = 5},
         {.kind = LQI_RECORD_MESSAGES, .count = 1, .first_id = 8},        /* one that was before */
         {.kind = LQI_RECORD_MESSAGES, .count = 1, .first_id = 9, .size = 1 << 20}, /* longer than the file */
-        {.kind = LQI_RECORD_HOLE, .first_id = 9, .payload_check = 9, .size = 1 << 20},
+        {.kind = LQI_RECORD_HOLE, .first_id = 9, .payload_check = 9, .size = 10000}, /* and so is this */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         bool good = i == 0 || i == 2;
@@ -377,7 +377,7 @@ static void where_the_disk_gives_nothing_anything_may_have_been(void **state)
         }
         uint64_t size = size_of(&lone) - LQI_SEGMENT_HEADER;
         bool expected = false;
-        for (uint64_t proven = 0; proven <= 4; proven++) expected |= found.next_id == 7 + proven + messages_in(size - proven * SPAN);
+        for (uint64_t proven = 0; proven < 4; proven++) expected |= found.next_id == 7 + proven + messages_in(size - proven * SPAN);
         HOLDS(expected);
         failed++;
     }

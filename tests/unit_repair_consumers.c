@@ -170,11 +170,30 @@ static unsigned words_between(uint64_t low, uint64_t high)
 
 /* ---- kept -------------------------------------------------------------------------------------- */
 
+static int open_to_read(const struct lqi_io *machine, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    EQUAL(flags, LQI_OPEN_READ);
+    return lqi_io_posix.open(machine, dir, name, flags, mode, fd_out);
+}
+
+static int next_descriptor(void)
+{
+    int fd = dup(STDOUT_FILENO);
+    HOLDS(fd >= 0);
+    close(fd);
+    return fd;
+}
+
 static void a_sound_offset_file_is_left_alone(void **state)
 {
+    struct lqi_io machine = *stopped();
     new_queue(state);
     struct api_tree *before = api_tree_read(queue_path);
+    int descriptor = next_descriptor();
+    machine.open = open_to_read;
+    repair.io = &machine;
     OK(lqi_repair_consumers(&repair));
+    EQUAL(next_descriptor(), descriptor);
     EQUAL(told.count, 0);
     HOLDS(api_tree_same(before, NULL) && !api_file_exists(in_queue("aside")));
     api_tree_free(before);
@@ -404,6 +423,19 @@ static void a_new_one_is_durable_before_it_is_in_its_place(void **state)
     }
 }
 
+/* Of the sound one, nothing is said unless all of it could be looked at. */
+static void look_on_a_sick_machine(struct io_fault *fault, void *state)
+{
+    new_queue(state);
+    close_queue();
+    open_queue(&fault->io);
+    int err = lqi_repair_consumers(&repair);
+    EQUAL(told.count, 0);
+    if (err) IS(LQ_EIO, err);
+    EQUAL(fault->hits > 0, err != 0);
+    drop_queue();
+}
+
 static void repair_on_a_sick_machine(struct io_fault *fault, void *state)
 {
     new_queue(state);
@@ -426,6 +458,7 @@ static void repair_on_a_sick_machine(struct io_fault *fault, void *state)
 static void what_the_machine_cannot_read_or_write_is_an_error(void **state)
 {
     struct lqi_io machine = *stopped();
+    HOLDS(each_fault(look_on_a_sick_machine, state) > 2 * 4);
     HOLDS(each_fault(repair_on_a_sick_machine, state) > 2 * 20);
     new_queue(state);
     lose_fixed();
