@@ -18,11 +18,12 @@
  *     LQ_SWEEP_SECONDS=3600 sweep_damage                round after round, for so long or until no case is left
  *     LQ_SWEEP_WHOLE=1 sweep_damage                     first of all every bit of the closed queue, of more than 64 KiB, and of what
  *                                                       `shared` says of the log and the consumers of the killed one
+ *     LQ_SWEEP_WHOLE=2 sweep_damage                     every bit of both queues, `shared` included: minutes
  *     LQ_SEED=n                                         another round first, other cases repaired
  *     LQ_SWEEP_JOBS=n                                   processes; as many as there are CPUs
  *     LQ_SWEEP_WRONG=n                                  how many failures are enough: 20
  *
- * Where every bit is flipped, "every file" is all but `shared`, in which after a clean close nothing counts; and as a repair
+ * Where every bit of the closed queue is flipped, "every file" is all but `shared`, in which nothing counts then; and as a repair
  * takes longer than all the rest, one in REPAIRED_OF_WHOLE is repaired, drawn from the seed, one in REPAIRED in a round. */
 #include <inttypes.h>
 #include <malloc.h>
@@ -138,12 +139,13 @@ static void hit_wholes(const struct specimen *specimen)
     }
 }
 
-/* Every bit of every file. */
-static void flip_all(const struct specimen *specimen)
+/* Every bit of every file; `shared` is one of them or not. */
+static void flip_all(const struct specimen *specimen, bool with_shared)
 {
     for (size_t f = 0; f < specimen->file_count; f++) {
         const struct specimen_file *file = &specimen->files[f];
-        for (uint64_t bit = 0; strcmp(file->name, LQI_SHARED_NAME) != 0 && bit < (uint64_t)file->size * 8; bit++) {
+        if (!with_shared && strcmp(file->name, LQI_SHARED_NAME) == 0) continue;
+        for (uint64_t bit = 0; bit < (uint64_t)file->size * 8; bit++) {
             if (!is_mine()) continue;
             check_case(&(struct damage){specimen, DAMAGE_FLIP, f, bit, 0}, is_drawn(bit, REPAIRED_OF_WHOLE));
             sweep.tally->whole++;
@@ -177,10 +179,11 @@ static void flip_memory(const struct specimen *specimen)
     }
 }
 
-static void work(bool whole, uint64_t rounds)
+static void work(int whole, uint64_t rounds)
 {
-    if (whole) flip_all(&variants[0]);
+    if (whole) flip_all(&variants[0], whole > 1);
     if (whole) flip_memory(&variants[1]);
+    if (whole > 1) flip_all(&variants[1], true);
     sweep.started_us = api_now_us();
     for (unsigned variant = 0; variant < 2; variant++) hit_wholes(&variants[variant]);
     for (uint64_t round = 0; round < rounds && !is_over(round); round++) {
