@@ -61,6 +61,12 @@ static void fill_message(lq_consumer *consumer, lq_message *message, const struc
     memset(message->reserved, 0, sizeof message->reserved);
 }
 
+/* It is there, and nowhere to be seen: whoever rolls the log or writes it out is at it, or was stopped. */
+static int cannot_be_read(uint64_t id)
+{
+    return lqi_fail(LQ_EBUSY, "message %" PRIu64 " cannot be read just now", id);
+}
+
 /* ---- new messages, under the lock --------------------------------------- */
 
 /* Steps over a hole for good. LQ_EMPTY: not all of it yet, the window is full. */
@@ -80,7 +86,7 @@ static int pass_hole(lq_consumer *consumer)
     return LQ_ECORRUPT;
 }
 
-/* Makes the record that holds `id` = delivered + 1 the present one. LQ_OK LQ_EMPTY LQ_ECORRUPT or an error. */
+/* Makes the record that holds `id` = delivered + 1 the present one. LQ_OK LQ_EMPTY LQ_ECORRUPT or an error. LQ_EBUSY: not just now. */
 static int open_record(lq_consumer *consumer, uint64_t id, uint64_t visible)
 {
     struct lqi_scan *ahead = &consumer->ahead;
@@ -106,6 +112,7 @@ static int open_record(lq_consumer *consumer, uint64_t id, uint64_t visible)
             id = lqi_delivered(consumer->slot) + 1; /* retention went past us: on from there */
             continue;
         }
+        if (err == LQ_EMPTY && ahead->position < visible) return cannot_be_read(id);
         if (err) return err;
         break;
     }
@@ -190,7 +197,7 @@ static int read_again(lq_consumer *consumer, const struct lqi_grant *grant, lq_m
     int err = find_again(consumer, grant, lqi_log_visible(log));
 
     if (err == LQ_EMPTY && grant->id >= atomic_load(&log->state->first_id))
-        err = lqi_fail(LQ_EBUSY, "message %" PRIu64 " cannot be read just now", grant->id);
+        err = cannot_be_read(grant->id);
     if (err == LQ_EMPTY || (err == LQI_HOLE && again->hole.trimmed)) return settle_unseen(consumer, grant, LQI_DROP, LQ_EMPTY);
     if (err == LQI_HOLE) {
         atomic_fetch_add(&consumer->queue->map.head->damage, 1);

@@ -219,6 +219,46 @@ static void only_who_has_had_nothing_for_ten_seconds_is_told_that_it_cannot_be_r
     end_counted(queue, consumer, &fault, written);
 }
 
+/* The same of one that comes for the first time: half of its header is in the file, and the ring has gone on. */
+static void who_finds_half_of_a_new_message_is_called_again_in_a_millisecond_and_told_in_the_end(void **state)
+{
+    struct io_fault fault;
+    lq_message message;
+    lq_consumer *consumer;
+    lq_queue *queue = begin_counted(state, &fault, NULL, &consumer);
+    uint64_t written = atomic_load(&queue->log.state->ring.appended);
+    struct pollfd ready = {.fd = lq_fd(consumer), .events = POLLIN};
+    atomic_store(&queue->log.state->written, written);
+    for (int i = 0; i < 3; i++) OK(lq_get(consumer, &message, 0));
+    lqi_scan_release(&consumer->ahead);
+    lqi_scan_init(&consumer->ahead, &queue->log, 4096);
+    atomic_store(&queue->log.state->written, 3 * lqi_record_span(SIZE) + 8);
+
+    for (int i = 0; i < WAITS; i++) {
+        uint64_t calls = 0;
+        IS(LQ_TIMEOUT, lq_get(consumer, &message, 1));
+        for (const int64_t end = api_now_us() + WAIT_MS * 1000; api_now_us() < end; calls++) {
+            EQUAL(poll(&ready, 1, 5000), 1);
+            IS(LQ_EMPTY, lq_poll(consumer, &message));
+        }
+        HOLDS(calls > 0 && calls <= WAIT_MS + 2);
+    }
+    lqi_lock_patience_ms = 20;
+    api_sleep_ms(30);
+    IS(LQ_EBUSY, lq_poll(consumer, &message));
+    TEXT_HAS("message 4 ", "just now");
+    lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+    EQUAL(api_consumer_stats(queue, "c").delivered, 3);
+    EQUAL(api_stats(queue).damage, 0);
+    atomic_store(&queue->log.state->written, written);
+    OK(lq_get(consumer, &message, 0));
+    EQUAL(message.id, 4);
+    OK(lq_ack(consumer, &message));
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    io_fault_release(&fault);
+}
+
 /* ---- is there something? ----------------------------------------------------------------- */
 
 static void there_is_something_to_take_when_it_has_come_or_come_back_and_the_window_has_room(void **state)
@@ -382,6 +422,7 @@ int main(void)
         IN_DIRECTORY(get_looks_for_what_is_nowhere_just_now_once_in_a_millisecond),
         IN_DIRECTORY(a_descriptor_calls_for_what_is_nowhere_just_now_once_in_a_millisecond),
         IN_DIRECTORY(only_who_has_had_nothing_for_ten_seconds_is_told_that_it_cannot_be_read),
+        IN_DIRECTORY(who_finds_half_of_a_new_message_is_called_again_in_a_millisecond_and_told_in_the_end),
         IN_DIRECTORY(there_is_something_to_take_when_it_has_come_or_come_back_and_the_window_has_room),
         IN_DIRECTORY(the_next_one_is_in_the_record_that_has_some_left),
         IN_DIRECTORY(who_waits_sleeps),
