@@ -77,30 +77,34 @@ int lqi_consumers_lock(const struct lqi_consumers *consumers)
 
 /* ---- deleting ----------------------------------------------------------- */
 
-static bool has_members(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, uint32_t own_handle)
+static int find_members(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, uint32_t own_handle, bool *any_out)
 {
     struct lqi_region *region;
     bool any = false;
 
-    if (!consumer->region_ready) return false;
-    if (lqi_region_map(consumers->map, consumer, &region)) return true;
+    *any_out = false;
+    if (!consumer->region_ready) return LQ_OK;
+    int err = lqi_region_map(consumers->map, consumer, &region);
+    if (err) return err;
     for (size_t i = 0; i < LQI_MEMBERS_MAX && !any; i++) {
         const struct lqi_member_slot *member = &region->members[i];
         any = member->handle_generation && lqi_handle_alive(consumers->map, consumers->meta_file, own_handle,
                                                             member->handle, member->handle_generation);
     }
     lqi_region_unmap(consumers->map, region, consumer->window);
-    return any;
+    *any_out = any;
+    return LQ_OK;
 }
 
+/* Gone, and not yet durably: it stays going, until a sync of the directory has worked for whoever asks next. */
 static int delete_file(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)
 {
     bool gone = false;
 
     atomic_store(&consumer->going, 1);
     int err = lqi_position_delete(consumers->log->io, consumers->dir, consumer->name, &gone);
-    if (gone) free_slot(consumer);
-    else atomic_store(&consumer->going, 0);
+    if (!err) free_slot(consumer);
+    else if (!gone) atomic_store(&consumer->going, 0);
     return err;
 }
 
@@ -121,14 +125,14 @@ void lqi_consumers_unmake(const struct lqi_consumers *consumers, const char *nam
 static int delete_locked(const struct lqi_consumers *consumers, const char *name, uint32_t own_handle)
 {
     struct lqi_consumer_slot *consumer = lqi_consumers_find(consumers->map->head, name);
+    bool any;
     if (!consumer) return lqi_fail(LQ_ENOTFOUND, "no consumer '%s' in this queue", name);
 
     int err = lqi_consumer_lock(consumers->map, consumer, NULL);
     if (err) return err;
-    if (has_members(consumers, consumer, own_handle))
-        err = lqi_fail(LQ_EBUSY, "consumer '%s' has members: close them first", name);
-    else
-        err = delete_file(consumers, consumer);
+    err = find_members(consumers, consumer, own_handle, &any);
+    if (!err && any) err = lqi_fail(LQ_EBUSY, "consumer '%s' has members: close them first", name);
+    if (!err) err = delete_file(consumers, consumer);
     lqi_consumer_unlock(consumer);
     return err;
 }

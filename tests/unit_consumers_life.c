@@ -352,6 +352,47 @@ static void nobody_is_given_a_place_that_somebody_has_locked(void **state)
     end();
 }
 
+/* Unlinked, and the directory cannot be synced: a power loss may bring it back, which still needs what it needed. */
+static void a_deletion_that_is_not_durable_gives_nothing_up_until_it_is(void **state)
+{
+    begin(state);
+    take(10);
+    OK(lq_ack_batch(consumer, taken, 7));
+    OK(lq_consumer_close(consumer));
+    consumer = NULL;
+    machine.dir_sync = fail_dir_sync;
+    IS(LQ_EIO, lq_consumer_delete(queue, "c"));
+    EQUAL(lqi_consumers_floor(&queue->log), 7);
+    IS(LQ_EIO, lq_consumer_delete(queue, "c"));
+    EQUAL(lqi_consumers_floor(&queue->log), 7);
+    IS(LQ_ENOTFOUND, lq_get_consumer_stats(queue, "c", &(lq_consumer_stats){.size = sizeof(lq_consumer_stats)}));
+    OK(lq_sync(queue));
+    machine.dir_sync = lqi_io_posix.dir_sync;
+    HOLDS(lqi_consumers_floor(&queue->log) == UINT64_MAX);
+    IS(LQ_ENOTFOUND, lq_consumer_delete(queue, "c"));
+    EQUAL(atomic_load(&slot->state), LQI_CONSUMER_FREE);
+    end();
+}
+
+static int fail_map(const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_t mirrored, bool writable, void **memory_out)
+{
+    (void)io, (void)fd, (void)offset, (void)size, (void)mirrored, (void)writable, (void)memory_out;
+    return ENOMEM;
+}
+
+static void who_cannot_see_whether_there_are_members_says_why(void **state)
+{
+    begin(state);
+    OK(lq_consumer_close(consumer));
+    consumer = NULL;
+    machine.map = fail_map;
+    IS(LQ_ENOMEM, lq_consumer_delete(queue, "c"));
+    machine.map = lqi_io_posix.map;
+    EQUAL(api_stats(queue).consumers, 1);
+    OK(lq_consumer_delete(queue, "c"));
+    end();
+}
+
 static void a_consumer_that_has_had_everything_is_not_written_to_when_the_queue_opens(void **state)
 {
     begin(state);
@@ -497,6 +538,8 @@ int main(void)
         IN_DIRECTORY(a_consumer_has_nothing_of_the_one_whose_place_it_takes),
         IN_DIRECTORY(nobody_takes_the_place_of_a_consumer_whose_lock_somebody_has),
         IN_DIRECTORY(nobody_is_given_a_place_that_somebody_has_locked),
+        IN_DIRECTORY(a_deletion_that_is_not_durable_gives_nothing_up_until_it_is),
+        IN_DIRECTORY(who_cannot_see_whether_there_are_members_says_why),
         IN_DIRECTORY(a_consumer_that_has_had_everything_is_not_written_to_when_the_queue_opens),
         IN_DIRECTORY(a_consumer_stands_where_its_file_and_the_log_agree),
         IN_DIRECTORY(a_new_consumer_begins_where_it_is_told),
