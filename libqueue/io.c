@@ -27,8 +27,9 @@ int lqi_file_open(struct lqi_file *file, const struct lqi_io *io, int dir, const
 
 void lqi_file_close(struct lqi_file *file)
 {
-    if (file->fd >= 0) file->io->close(file->io, file->fd);
-    file->fd = -1;
+    int fd = file->fd;
+    file->fd = -1; /* first: a child that is forked meanwhile must not close a number that is another file's by then */
+    if (fd >= 0) file->io->close(file->io, fd);
 }
 
 int lqi_file_read(const struct lqi_file *file, uint64_t offset, void *data, size_t size, size_t *got_out)

@@ -530,6 +530,30 @@ static void errors_name_the_call_the_file_and_the_byte(void **state)
     io->close(io, dir);
 }
 
+static struct lqi_file closed;
+static int closings;
+
+static void look_and_close(const struct lqi_io *posix, int fd)
+{
+    assert_int_equal(closed.fd, -1);
+    closings++;
+    io->close(posix, fd);
+}
+
+/* Another thread may be given the number before this one goes on, and fork a child that closes what it finds in here. */
+static void a_file_has_no_number_any_more_when_that_is_given_back(void **state)
+{
+    int dir = open_dir(*state);
+    struct lqi_io looking = *io;
+    looking.close = look_and_close;
+    assert_int_equal(lqi_file_open(&closed, &looking, dir, "a", "log/a", LQI_OPEN_NEW, 0600), LQ_OK);
+    lqi_file_close(&closed);
+    assert_int_equal(closings, 1);
+    lqi_file_close(&closed);
+    assert_int_equal(closings, 1);
+    io->close(io, dir);
+}
+
 int main(void)
 {
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
@@ -549,6 +573,7 @@ int main(void)
         IN_SCRATCH(two_names_are_swapped_at_once_or_not_at_all),
         IN_SCRATCH(a_rename_refuses_to_replace_where_the_system_call_cannot),
         IN_SCRATCH(a_listing_names_everything_once_and_stops_when_told),
+        IN_SCRATCH(a_file_has_no_number_any_more_when_that_is_given_back),
         cmocka_unit_test(a_boot_has_an_id_even_where_the_kernels_own_is_hidden),
         cmocka_unit_test(random_bytes_differ_and_the_clock_is_near_the_systems),
         IN_SCRATCH(errors_name_the_call_the_file_and_the_byte),
