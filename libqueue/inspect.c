@@ -408,15 +408,22 @@ static int consumer_from_file(const struct lqi_view *view, const char *name, lq_
     return err;
 }
 
+static void begin_stats(lq_consumer_stats *stats, const char *name)
+{
+    *stats = (lq_consumer_stats){.size = sizeof *stats};
+    snprintf(stats->name, sizeof stats->name, "%s", name);
+}
+
 static int consumer_stats(const struct lqi_view *view, const char *name, lq_consumer_stats *stats)
 {
     const struct lqi_consumer_slot *slot = view->log.shared ? lqi_consumers_find(view->log.shared, name) : NULL;
 
-    *stats = (lq_consumer_stats){.size = sizeof *stats};
-    snprintf(stats->name, sizeof stats->name, "%s", name);
+    begin_stats(stats, name);
     if (slot && atomic_load(&slot->state) == LQI_CONSUMER_USED && !lqi_consumer_is_gone(&view->log, slot)) {
         consumer_from_memory(&view->log, slot, stats);
-        return LQ_OK;
+        /* It may have been deleted meanwhile, and its place be another's: then the numbers are, too. */
+        if (lqi_consumers_find(view->log.shared, name) == slot) return LQ_OK;
+        begin_stats(stats, name);
     }
     return consumer_from_file(view, name, stats);
 }

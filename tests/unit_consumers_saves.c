@@ -306,6 +306,37 @@ static void a_consumer_whose_file_is_deleted_has_nothing_to_sync(void **state)
     end();
 }
 
+/* ---- looking ----------------------------------------------------------------- */
+
+static bool swapped;
+
+/* Who looks has just found that it is there. */
+static int open_and_swap(const struct lqi_io *posix, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    int error = lqi_io_posix.open(posix, dir, name, flags, mode, fd_out);
+    if (swapped) return error;
+    swapped = true;
+    OK(lq_consumer_delete(queue, "c"));
+    consumer = api_consumer(queue, "next", NULL);
+    return error;
+}
+
+static void the_numbers_of_a_consumer_are_never_those_of_the_one_that_takes_its_place(void **state)
+{
+    lq_consumer_stats stats = {.size = sizeof stats};
+    begin(state);
+    take(10);
+    OK(lq_consumer_close(consumer));
+    atomic_store(&slot->going, 1); /* whoever is about to delete it */
+    swapped = false;
+    machine.open = open_and_swap;
+    IS(LQ_ENOTFOUND, lq_get_consumer_stats(queue, "c", &stats));
+    machine.open = lqi_io_posix.open;
+    HOLDS(swapped && consumer->slot == slot);
+    EQUAL(api_consumer_stats(queue, "next").ready, MESSAGES);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +352,7 @@ int main(void)
         IN_DIRECTORY(an_error_of_one_consumer_is_told_and_keeps_no_other_from_its_sync),
         IN_DIRECTORY(who_does_not_get_the_lock_of_a_consumer_syncs_the_others_and_says_so),
         IN_DIRECTORY(a_consumer_whose_file_is_deleted_has_nothing_to_sync),
+        IN_DIRECTORY(the_numbers_of_a_consumer_are_never_those_of_the_one_that_takes_its_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
