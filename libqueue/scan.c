@@ -438,31 +438,48 @@ static int unreadable(struct lqi_scan *scan, uint64_t limit, bool head)
     return result == LQI_HOLE ? lqi_scan_unreadable(scan) : result;
 }
 
-/* `shared` says that there is less. It never ends in the middle of a record: somebody has written over its numbers, which is no damage to the log. */
-static bool ends_in_memory_only(const struct lqi_scan *scan, uint64_t end, uint64_t limit)
+/* The record at `position`, of which the header is at hand, is in its file from end to end. Its size alone proves nothing. */
+static bool stands_in_file(const struct lqi_scan *scan)
 {
-    return scan->log->state && end > lqi_min64(limit, lqi_max64(atomic_load(&scan->log->state->written), scan->proven_end));
+    const struct lqi_segment *segment = &scan->segment;
+    uint64_t size = 0, offset = lqi_segment_offset(&segment->head, scan->position) + LQI_RECORD_HEADER;
+    size_t got = 0;
+
+    if (lqi_file_size(&segment->file, &size) || offset > size || scan->record.size > size - offset) return false;
+    uint8_t *body = malloc((size_t)scan->record.size + 1);
+    bool stands = body && lqi_file_read(&segment->file, offset, body, scan->record.size, &got) == LQ_OK && got == scan->record.size &&
+                  lqi_checksum(body, got) == scan->record.payload_check;
+    free(body);
+    return stands;
+}
+
+/* There is less of the record at `position` than its header says. If it is whole nevertheless, somebody has written over the
+ * numbers of `shared`, which never end in the middle of one: that is no damage to the log. */
+static int complete(struct lqi_scan *scan, uint64_t span, uint64_t limit)
+{
+    if (!scan->log->state || scan->from_ring || !scan->segment_open || !stands_in_file(scan)) return damaged(scan, limit, "the record is cut off");
+    if (span > limit - scan->position) return LQ_TIMEOUT; /* `limit` will come to it */
+    scan->proven_end = scan->position + span;
+    int err = fill(scan, span, limit);
+    scan->proven_end = 0;
+    if (err == LQ_EMPTY) return damaged(scan, limit, "the record is cut off");
+    return err ? err : take(scan, NULL);
 }
 
 static int try_next(struct lqi_scan *scan, uint64_t limit)
 {
-    scan->proven_end = 0; /* an earlier one may have proved itself in the ring, and says nothing of the file */
     int err = fill(scan, LQI_RECORD_HEADER, limit);
     if (err == LQ_EIO && scan->log->over_unreadable) return unreadable(scan, limit, false);
-    if (err == LQ_EMPTY && ends_in_memory_only(scan, scan->position + LQI_RECORD_HEADER, limit)) return LQ_TIMEOUT;
     if (err == LQ_EMPTY) return damaged(scan, limit, "the log ends here, in the middle of a record");
     if (err) return err;
     if (!head_here(scan, &scan->record)) return damaged(scan, limit, "no record begins here: its header does not verify");
 
     uint64_t span = lqi_record_span(scan->record.size);
     if (scan->heads_only || scan->record.kind == LQI_RECORD_HOLE) span = LQI_RECORD_HEADER;
-    scan->proven_end = scan->position + span;
     err = fill(scan, span, limit);
     if (err == LQ_EIO && scan->log->over_unreadable) return unreadable(scan, limit, true);
-    if (err == LQ_EMPTY && ends_in_memory_only(scan, scan->position + span, limit)) return LQ_TIMEOUT;
-    if (err == LQ_EMPTY) return damaged(scan, limit, "the record is cut off");
-    if (err) return err;
-    return take(scan, NULL);
+    if (err == LQ_EMPTY) return complete(scan, span, limit);
+    return err ? err : take(scan, NULL);
 }
 
 int lqi_scan_next(struct lqi_scan *scan, uint64_t limit)

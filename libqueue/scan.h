@@ -50,7 +50,7 @@ struct lqi_scan {
     size_t buffered;
     uint64_t salt;
     bool from_ring, avoid_ring;
-    uint64_t proven_end;      /* of the record whose header was found good last: it is there whatever `shared` says */
+    uint64_t proven_end;      /* of a record that stands in its file whatever `shared` says; else 0 */
     uint64_t unreadable_end;  /* behind the place that the disk did not give last */
 
     /* the record met last */
