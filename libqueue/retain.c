@@ -154,7 +154,8 @@ static int retain_locked(struct lqi_log *log, uint64_t bytes, bool drop, size_t 
     if (err) return err;
     size_t left = left_over(log, ids, count);
     delete_segments(log, ids, left);
-    struct outcome outcome = judge(&decision, ids + left, count - left);
+    struct outcome outcome = {0};
+    if (left < count) outcome = judge(&decision, ids + left, count - left);
     if (outcome.gone) err = store_trim(log, &outcome.first);
     if (outcome.gone && !err) announce(log, &outcome.first);
     if ((outcome.gone && !err) || outcome.second_id) atomic_store(&log->state->second_id, outcome.second_id);

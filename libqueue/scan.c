@@ -16,7 +16,7 @@
 void lqi_scan_init(struct lqi_scan *scan, const struct lqi_log *log, size_t read_ahead)
 {
     assert(read_ahead % 8 == 0); /* so is every block: bytes that are lent out end in it, when they are rounded up */
-    *scan = (struct lqi_scan){.log = log, .read_ahead = read_ahead, .pool = {.standard = read_ahead}};
+    *scan = (struct lqi_scan){.log = log, .read_ahead = read_ahead, .pool = {.standard = read_ahead}, .unreadable_to = UINT64_MAX};
     scan->segment.file.fd = -1;
 }
 
@@ -88,6 +88,7 @@ int lqi_scan_hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *r
 int lqi_scan_unreadable(struct lqi_scan *scan)
 {
     scan->hole.code = LQ_EIO;
+    scan->unreadable_to = scan->position;
     lqi_scan_tell(&scan->hole);
     return LQI_HOLE;
 }
@@ -395,7 +396,11 @@ static int take(struct lqi_scan *scan, const char *unreadable)
     }
     if (record->first_id > scan->next_id) { /* messages without bytes: what was between is gone */
         uint64_t kept = lqi_scan_oldest_id(scan->log);
-        if (scan->next_id >= kept) return lqi_scan_hole(scan, scan->position, record->first_id, "messages are missing before this record");
+        bool unknown = scan->position == scan->unreadable_to; /* how many were in what the disk did not give */
+        if (scan->next_id >= kept) {
+            lqi_scan_hole(scan, scan->position, record->first_id, "messages are missing before this record");
+            return unknown ? lqi_scan_unreadable(scan) : LQI_HOLE;
+        }
         lqi_scan_hole(scan, scan->position, lqi_min64(record->first_id, kept), "retention has deleted these messages");
         scan->hole.trimmed = true;
         return LQI_HOLE;

@@ -52,6 +52,7 @@ struct lqi_scan {
     bool from_ring, avoid_ring;
     uint64_t proven_end;      /* of a record that stands in its file whatever `shared` says; else 0 */
     uint64_t unreadable_end;  /* behind the place that the disk did not give last */
+    uint64_t unreadable_to;   /* where the walk went on behind it */
 
     /* the record met last */
     struct lqi_record record;
