@@ -295,7 +295,7 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
 {
     const struct lqi_log_state *state = consumers->log->state;
     struct lqi_position position;
-    struct lqi_tail tail;
+    struct lqi_tail tail = {0};
 
     snprintf(consumer->name, sizeof consumer->name, "%s", name);
     consumer->region_ready = 0;
