@@ -10,7 +10,7 @@
 
 #include "error.h"
 
-int lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+_Atomic int lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
 #define UNLIMITED_US ((int64_t)LQI_LOCK_UNLIMITED * 1000)
 static _Thread_local int64_t limit_us = UNLIMITED_US; /* what is left of it */
 

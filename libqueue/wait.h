@@ -72,7 +72,7 @@ int lqi_locks_init(struct lqi_lock *const *locks, size_t count); /* LQ_ENOMEM LQ
 /* LQI_LOCKED or LQI_INHERITED; LQ_EBUSY, with a text naming `what`, when the owner has been holding it for
  * LQI_LOCK_PATIENCE_MS: it was stopped. LQ_EIO when the lock is beyond use. */
 #define LQI_LOCK_PATIENCE_MS 10000
-extern int lqi_lock_patience_ms; /* the above; only tests change it */
+extern _Atomic int lqi_lock_patience_ms; /* the above; only tests change it */
 int lqi_lock(struct lqi_lock *lock, const char *what);
 /* From now on this thread waits for locks, for all of them together, no longer than so (0: LQ_EBUSY at once), even if the
  * above is more. Returns what was left of the limit before; LQI_LOCK_UNLIMITED at first. */
