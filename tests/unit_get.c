@@ -112,7 +112,7 @@ static void what_was_deleted_while_one_looked_for_it_counts_as_dropped(void **st
 
 /* ---- waiting for it ------------------------------------------------------------------ */
 
-enum { WAIT_MS = 5, WAITS = 20 }; /* the machine may be busy most of the time, but hardly in all of them */
+enum { WAIT_MS = 5, WAITS = 80 }; /* the machine may be busy most of the time, but hardly in all of them */
 
 /* The same, and what is asked of the machine is counted; message 1 cannot be read until `written` is put back. */
 static lq_queue *begin_counted(void **state, struct io_fault *fault, const lq_consumer_options *options, lq_consumer **consumer_out)
