@@ -297,9 +297,11 @@ static int load_one(const struct lqi_consumers *consumers, const char *name, str
     struct lqi_position position;
     struct lqi_tail tail = {0};
 
-    snprintf(consumer->name, sizeof consumer->name, "%s", name);
+    atomic_store(&consumer->going, 0); /* before the name: who looks without a lock asks again after reading it */
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof consumer->name; i++)
+        __atomic_store_n(&consumer->name[i], (char)(i < length ? name[i] : 0), __ATOMIC_RELEASE);
     consumer->region_ready = 0;
-    atomic_store(&consumer->going, 0);
     atomic_store(&consumer->in_doubt, 0);
     int err = lqi_position_open(&position, consumers->log->io, consumers->dir, name, consumers->log->uuid, true);
     if (err == LQ_ECORRUPT || err == LQ_EVERSION) {
