@@ -31,6 +31,20 @@ static int64_t wall_us(const struct lqi_io *io)
     return lqi_io_posix.wall_us(&lqi_io_posix);
 }
 
+/* What somebody else does just when a put that has found the queue full writes out what may go then. */
+static struct {
+    void (*act)(void *context);
+    void *context;
+} meanwhile;
+
+static int write_bytes(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    void (*act)(void *) = meanwhile.act;
+    meanwhile.act = NULL;
+    if (act) act(meanwhile.context);
+    return lqi_io_posix.write(io, fd, offset, data, size);
+}
+
 static lq_queue *begin(void **state, lq_options options)
 {
     lq_queue *queue;
@@ -40,6 +54,7 @@ static lq_queue *begin(void **state, lq_options options)
     if (!options.ring_size) options.ring_size = 64 << 10;
     counting = lqi_io_posix;
     counting.wall_us = wall_us;
+    counting.write = write_bytes;
     OK(lqi_open_io(&counting, api_path(*state, "q"), &options, &queue));
     return queue;
 }
@@ -152,9 +167,11 @@ static uint64_t appended(const lq_queue *queue)
 
 /* ---- a full queue --------------------------------------------------------------------------- */
 
+enum { BODY = 1000 };
+
 static int fill_up(lq_queue *queue, int times)
 {
-    static const char body[1000];
+    static const char body[BODY];
     int err = LQ_OK;
     while (!err && times--) err = lq_put(queue, body, sizeof body, NULL);
     return err;
@@ -188,6 +205,53 @@ static void a_full_queue_refuses_or_drops_as_it_was_told(void **state)
     OK(fill_up(queue, 1000));
     HOLDS(api_stats(queue).first_id > 800);
     end(state, queue);
+}
+
+/* The next put of such a body finds the queue full, and something in memory only. */
+static bool is_full_and_unwritten(lq_queue *queue)
+{
+    const struct lqi_log_state *shared = queue->log.state;
+    bool full = appended(queue) - atomic_load(&shared->first_position) + lqi_record_span(BODY) > queue->log.options.size_max;
+    return full && atomic_load(&shared->written) < appended(queue);
+}
+
+static void drop_the_oldest(void *queue)
+{
+    size_t gone;
+    OK(lqi_retain(&((lq_queue *)queue)->log, lqi_record_span(BODY), true, &gone));
+    HOLDS(gone > 0);
+}
+
+static void consume_all(void *consumer)
+{
+    lq_message message;
+    while (lq_poll(consumer, &message) == LQ_OK) OK(lq_ack(consumer, &message));
+}
+
+/* Another has come first, and made all the room that there is to make. */
+static void who_finds_the_queue_full_takes_the_room_that_another_makes_meanwhile(void **state)
+{
+    static const struct {
+        lq_options options;
+        void (*act)(void *context);
+    } others[] = {
+        {{.size_max = 1 << 17, .retention = LQ_RETAIN_LIMITS}, drop_the_oldest},
+        {{.size_max = 1 << 17, .full = LQ_FULL_DROP}, drop_the_oldest},
+        {{.size_max = 1 << 17}, consume_all},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        lq_queue *queue = begin(state, others[i].options);
+        lq_consumer *consumer = others[i].act == consume_all ? api_consumer(queue, "c", NULL) : NULL;
+        while (!is_full_and_unwritten(queue)) OK(fill_up(queue, 1));
+        uint64_t last = api_stats(queue).last_id;
+        meanwhile.context = consumer ? (void *)consumer : (void *)queue;
+        meanwhile.act = others[i].act;
+        OK(fill_up(queue, 1));
+        HOLDS(!meanwhile.act);
+        EQUAL(api_stats(queue).last_id, last + 1);
+        OK(lq_consumer_close(consumer));
+        end(state, queue);
+    }
 }
 
 /* Who does not wait for the disk does not ask it for more than to take what has come together. */
@@ -371,6 +435,7 @@ int main(void)
         IN_DIRECTORY(a_put_with_a_time_keeps_to_it_and_leaves_the_thread_its_patience),
         IN_DIRECTORY(a_put_whose_leader_does_not_come_says_what_it_waits_for),
         IN_DIRECTORY(a_full_queue_refuses_or_drops_as_it_was_told),
+        IN_DIRECTORY(who_finds_the_queue_full_takes_the_room_that_another_makes_meanwhile),
         IN_DIRECTORY(a_put_that_need_not_be_durable_syncs_nothing_and_writes_out_what_is_enough),
         IN_DIRECTORY(a_put_that_waits_for_room_sleeps),
         IN_DIRECTORY(room_that_nobody_rings_for_is_found_all_the_same),
