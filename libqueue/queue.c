@@ -4,7 +4,7 @@
  *
  *   1 maps the old `shared`, if it is of this boot and was not closed cleanly
  *   2 brings the log into the files, cuts a torn tail, syncs       (recover.c, recover_ring.c)
- *   3 brings the consumers' state into their offset files, syncs   (consumers.c)
+ *   3 brings the consumers' state into their offset files, syncs   (consumers_rescue.c)
  *   4 sets `shared` up anew, in place, and only then calls it ready
  *
  * Dying anywhere before 4 leaves everything for the next opener to do again; in 4, the files have it all.
