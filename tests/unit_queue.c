@@ -440,7 +440,7 @@ static void a_handle_that_no_fork_knows_of_any_more_holds_no_locks(void **state)
 /* The process forks as its n-th file has been opened, and before anybody can have noted the descriptor. The child lives on. */
 static struct {
     unsigned nth, opened;
-    int until[2];
+    int begun[2], until[2];
 } forks;
 
 static int open_and_fork(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
@@ -453,7 +453,11 @@ static int open_and_fork(const struct lqi_io *io, int dir, const char *name, int
     pid_t child = ++forks.opened == forks.nth ? fork() : 1;
     CHECK(child >= 0);
     *fd_out = fd;
-    if (child > 0) return 0;
+    if (child > 0) { /* until the child has run, it has what its parent had */
+        if (forks.opened == forks.nth) CHECK(read(forks.begun[0], &byte, 1) == 1);
+        return 0;
+    }
+    CHECK(write(forks.begun[1], "b", 1) == 1);
     close(forks.until[1]);
     _exit(read(forks.until[0], &byte, 1) != 0);
 }
@@ -473,7 +477,7 @@ static void a_child_forked_in_the_middle_of_opening_keeps_none_of_its_parents_lo
     int result = 0;
     (void)state;
     make_it(0);
-    HOLDS(pipe(forks.until) == 0);
+    HOLDS(pipe(forks.begun) == 0 && pipe(forks.until) == 0);
     for (forks.nth = 1; result == 0; forks.nth++) {
         result = child_run(open_put_and_die, NULL);
         HOLDS(result <= 1);
@@ -483,8 +487,10 @@ static void a_child_forked_in_the_middle_of_opening_keeps_none_of_its_parents_lo
         OK(lq_close(queue));
     }
     HOLDS(forks.nth > 5);
-    close(forks.until[0]);
-    close(forks.until[1]);
+    for (int i = 0; i < 2; i++) {
+        close(forks.begun[i]);
+        close(forks.until[i]);
+    }
 }
 
 int main(void)
