@@ -27,10 +27,11 @@ struct look {
     uint8_t bytes[16384];
 };
 
-/* Where the file ends in the middle of it, what is behind is as it was: no record has room there, whatever it says. */
+/* Offsets only rise from call to call. Where the file ends in the middle of it, what is behind is as it was: no record has room there,
+ * whatever it says. */
 static int header_at(struct look *look, uint64_t offset, const uint8_t **header_out)
 {
-    if (offset < look->at || offset + LQI_RECORD_HEADER > look->at + look->got) {
+    if (offset + LQI_RECORD_HEADER > look->at + look->got) {
         int err = lqi_file_read(look->file, offset, look->bytes, sizeof look->bytes, &look->got);
         if (err) return err;
         look->at = offset;

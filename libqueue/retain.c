@@ -71,7 +71,7 @@ static int open_next(const struct lqi_log *log, uint64_t id, struct lqi_segment_
     return LQ_OK;
 }
 
-/* How many of the oldest may go. Who decides is the segment behind them, which would be the oldest then. Of those that go it is of
+/* How many of the oldest may go, of one or more. Who decides is the segment behind them, which would be the oldest then. Of those that go it is of
  * no matter whether they can be read: whoever needed them has been told. So one that is damaged beyond telling where it begins
  * decides nothing, and the next one is asked; or it would hold the disk space of all behind it for ever. But one of a newer
  * format, or of another queue, is whole and has its messages for somebody else: it stays. */
@@ -82,7 +82,7 @@ static struct outcome judge(const struct decision *decision, const uint64_t *ids
     struct outcome outcome = {0};
 
     struct lqi_segment_head next;
-    if (count && open_next(log, ids[0], &next) == LQ_EVERSION) return outcome;
+    if (open_next(log, ids[0], &next) == LQ_EVERSION) return outcome;
     for (size_t i = 1; i < count; i++) {
         int err = open_next(log, ids[i], &next);
         if (err == LQ_ENOTFOUND) continue;

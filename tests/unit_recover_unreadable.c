@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "compress.h"
+#include "recover_parts.h"
 #include "support/io_fault.h"
 #include "support/made_log.h"
 #include "support/scratch.h"
@@ -387,6 +388,26 @@ static void where_the_disk_gives_nothing_anything_may_have_been(void **state)
     drop_lone();
 }
 
+/* Somebody cuts it while we look, and what is left of the body would do for a shorter one. */
+static void a_record_of_which_the_file_has_only_a_part_tells_nothing(void **state)
+{
+    const uint8_t body[2 * LQI_MESSAGE_ENTRY] = {0};
+    struct lqi_file file = LQI_FILE_NONE;
+    char name[LQI_SEGMENT_NAME_SIZE];
+    new_lone(state);
+    add(&lone);
+    uint64_t check = lqi_checksum(body, LQI_MESSAGE_ENTRY);
+    put_record(&(struct lqi_record){.kind = LQI_RECORD_MESSAGES, .first_id = 8, .count = 2, .size = sizeof body, .payload_check = check}, NULL);
+    uint64_t size = size_of(&lone), begin = size - sizeof body - LQI_RECORD_HEADER, id = 7;
+    HOLDS(ftruncate(lone.fd, (off_t)(size - LQI_MESSAGE_ENTRY)) == 0);
+    lqi_segment_name(name, 7);
+    OK(lqi_file_open(&file, &lqi_io_posix, the_log.log_dir, name, name, LQI_OPEN_READ, 0));
+    OK(lqi_recover_ids(&file, size, &id));
+    HOLDS(id > 8 && id <= 8 + messages_in(size - begin)); /* the record before it counts, and what it may have been */
+    lqi_file_close(&file);
+    drop_lone();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,6 +418,7 @@ int main(void)
         IN_DIRECTORY(what_nothing_proves_is_believed_only_where_it_must_be),
         IN_DIRECTORY(what_looks_like_a_record_everywhere_is_not_read_for_ever),
         IN_DIRECTORY(where_the_disk_gives_nothing_anything_may_have_been),
+        IN_DIRECTORY(a_record_of_which_the_file_has_only_a_part_tells_nothing),
         IN_DIRECTORY(behind_a_last_segment_that_cannot_be_read_there_is_room_for_all_of_it),
         IN_DIRECTORY(a_last_segment_without_header_ends_where_its_trailer_says),
         IN_DIRECTORY(several_that_cannot_be_read_are_left_behind_together),

@@ -234,6 +234,26 @@ static void a_queue_whose_old_segments_cannot_go_just_now_opens_all_the_same(voi
     io_fault_release(&fault);
 }
 
+/* Whether it was given up, or what it is at all, only the trim slot knows. */
+static void a_file_from_before_the_beginning_stays_while_the_trim_slot_cannot_be_read(void **state)
+{
+    char first[4300];
+    lq_queue *queue = make_queue(state, (lq_options){.size_max = 1 << 20});
+    strcpy(first, api_segment(api_path(*state, "q"), 0));
+    struct api_bytes file = api_file_read(first);
+    HOLDS(retain(queue, 1 << 20, true) > 0);
+    api_file_write(first, file.bytes, file.size); /* as if it could not be deleted then */
+    watched.deleted = 0;
+    watched.read_fails = true;
+    EQUAL(retain(queue, 0, false), 0);
+    HOLDS(api_file_exists(first));
+    watched.read_fails = false;
+    EQUAL(retain(queue, 0, false), 0);
+    HOLDS(!api_file_exists(first));
+    free(file.bytes);
+    close_queue(queue);
+}
+
 static void what_cannot_be_listed_stays(void **state)
 {
     lq_queue *queue = make_queue(state, (lq_options){0});
@@ -307,6 +327,7 @@ int main(void)
         IN_DIRECTORY(no_age_is_over_an_age_without_end),
         IN_DIRECTORY(what_cannot_be_noted_durably_stays),
         IN_DIRECTORY(a_queue_whose_old_segments_cannot_go_just_now_opens_all_the_same),
+        IN_DIRECTORY(a_file_from_before_the_beginning_stays_while_the_trim_slot_cannot_be_read),
         IN_DIRECTORY(what_cannot_be_listed_stays),
         IN_DIRECTORY(with_both_trim_slots_damaged_a_new_one_is_begun),
         IN_DIRECTORY(the_second_segment_is_known_though_it_was_made_meanwhile),

@@ -182,6 +182,31 @@ static void what_lies_about_the_end_of_the_last_segment_does_not_delete_it(void 
     close_queue(queue);
 }
 
+/* A header that verifies, and says that it begins before the one in front of it: the log would begin where it has long been. */
+static void a_segment_that_says_it_begins_before_the_one_before_it_deletes_nothing(void **state)
+{
+    enum { POSITION_AT = 48 };
+    char path[4300];
+    lq_queue *queue = make_queue(state, (lq_options){.size_max = 1 << 20});
+    struct segments all = list(queue);
+    strcpy(path, api_segment(api_path(*state, "q"), 2));
+    struct api_bytes good = api_file_read(path), lie = api_file_read(path);
+    for (uint8_t *copy = lie.bytes; copy < lie.bytes + LQI_SEGMENT_HEADER; copy += LQI_SEGMENT_HEADER_COPY) {
+        lqi_put64(copy + POSITION_AT, 8);
+        lqi_put64(copy + LQI_SEGMENT_HEADER_COPY - 8, lqi_checksum(copy, LQI_SEGMENT_HEADER_COPY - 8));
+    }
+    api_file_write(path, lie.bytes, lie.size);
+    EQUAL(retain(queue, 1 << 20, true), 1);
+    begins_with(queue, all.ids[1]);
+    EQUAL(retain(queue, 1 << 20, true), 0);
+    api_file_write(path, good.bytes, good.size);
+    EQUAL(retain(queue, 1 << 20, true), all.count - 2);
+    begins_with(queue, all.ids[all.count - 1]);
+    free(good.bytes);
+    free(lie.bytes);
+    close_queue(queue);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +217,7 @@ int main(void)
         IN_DIRECTORY(by_its_age_a_segment_goes_with_one_whose_header_is_lost_behind_it),
         IN_DIRECTORY(a_failing_read_keeps_everything_but_the_oldest),
         IN_DIRECTORY(what_lies_about_the_end_of_the_last_segment_does_not_delete_it),
+        IN_DIRECTORY(a_segment_that_says_it_begins_before_the_one_before_it_deletes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

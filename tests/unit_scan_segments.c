@@ -254,6 +254,76 @@ static void missing_segments_are_told_in_the_name_of_the_first(void **state)
     costs(state, 2);
 }
 
+/* ---- what the list names, and the directory has no more -------------------------------- */
+
+static struct {
+    struct lqi_io io;
+    uint64_t id;       /* of a file that is gone when it is looked for */
+    unsigned listings; /* so many more have it */
+} ghost;
+
+static int list_with_ghost(const struct lqi_io *table, int dir, lqi_name_callback *each, void *context)
+{
+    char name[LQI_SEGMENT_NAME_SIZE];
+    int error = lqi_io_posix.dir_list(table, dir, each, context);
+    if (error || !ghost.listings) return error;
+    ghost.listings--;
+    lqi_segment_name(name, ghost.id);
+    each(context, name);
+    return 0;
+}
+
+/* The list has it a few times more. */
+static void costs_with_ghost(void **state, uint64_t id, uint64_t expected)
+{
+    uint64_t lost;
+    lq_queue *queue = api_open(state, NULL);
+    ghost.io = lqi_io_posix;
+    ghost.io.dir_list = list_with_ghost;
+    ghost.id = id;
+    queue->log.io = &ghost.io;
+    for (unsigned listings = 0; listings <= 20; listings++) {
+        ghost.listings = listings;
+        EQUAL(walk(queue, &lost), MESSAGES - expected);
+        EQUAL(lost, expected);
+        EQUAL(ghost.listings, 0);
+    }
+    OK(lq_close(queue));
+}
+
+/* Deleted between the listing and the look at it: whether what comes behind it is still there, only another listing tells. */
+static void a_segment_that_goes_after_it_was_listed_has_the_list_made_anew(void **state)
+{
+    char third[4300];
+    make_queue(state);
+    lose_trailer(state, 2);
+    costs_with_ghost(state, 2 * PER_SEGMENT + 30, 0); /* whoever comes after the third is asked where that ends */
+    strcpy(third, api_segment(api_path(*state, "q"), 2));
+    damage_remove(third);
+    costs_with_ghost(state, 2 * PER_SEGMENT + 1, PER_SEGMENT);
+}
+
+static void a_directory_that_is_never_as_it_was_listed_is_an_error_and_no_damage(void **state)
+{
+    static struct lqi_scan scan;
+    make_queue(state);
+    lq_queue *queue = api_open(state, NULL);
+    ghost.io = lqi_io_posix;
+    ghost.io.dir_list = list_with_ghost;
+    ghost.id = PER_SEGMENT + 10;
+    ghost.listings = UINT32_MAX;
+    queue->log.io = &ghost.io;
+    lqi_scan_init(&scan, &queue->log, LQI_SCAN_BLOCK);
+    lqi_scan_start(&scan, 0, ghost.id);
+    IS(LQ_EBUSY, lqi_scan_next(&scan, lqi_log_visible(&queue->log)));
+    TEXT_HAS("log/ changes faster than it can be read");
+    ghost.listings = 0;
+    OK(lqi_scan_next(&scan, lqi_log_visible(&queue->log)));
+    EQUAL(scan.record.first_id, ghost.id);
+    lqi_scan_release(&scan);
+    OK(lq_close(queue));
+}
+
 /* One without its trailer ends where the next one begins that does not say it begins before it. */
 static void a_segment_that_says_it_begins_before_the_one_before_it_ends_nothing(void **state)
 {
@@ -370,6 +440,8 @@ int main(void)
         IN_DIRECTORY(a_segment_that_says_it_begins_behind_those_that_follow_is_a_hole),
         IN_DIRECTORY(missing_segments_are_told_in_the_name_of_the_first),
         IN_DIRECTORY(a_segment_that_says_it_begins_before_the_one_before_it_ends_nothing),
+        IN_DIRECTORY(a_segment_that_goes_after_it_was_listed_has_the_list_made_anew),
+        IN_DIRECTORY(a_directory_that_is_never_as_it_was_listed_is_an_error_and_no_damage),
         IN_DIRECTORY(who_begins_in_the_middle_is_not_led_astray_by_a_strange_file),
         IN_DIRECTORY(what_retention_has_deleted_is_not_lost_with_the_oldest_segment),
     };
