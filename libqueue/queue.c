@@ -395,11 +395,12 @@ static bool taken_up(lq_queue *queue)
     if (queue->io->dir_list(queue->io, queue->consumers_dir, note_any, &found) || found) return true;
     if (lqi_segment_list(queue->io, queue->log.log_dir, &ids, &count, NULL)) return true;
     free(ids);
-    if (queue->handle_generation) return count || others_came(queue);
+    if (count) return true;
+    if (queue->handle_generation) return others_came(queue);
     /* Somebody who has set it up, and has left again. */
     int err = lqi_shared_attach(&map, queue->io, queue->dir, queue->meta.uuid, true);
     lqi_shared_detach(&map);
-    return count || err != LQ_ENOTFOUND;
+    return err != LQ_ENOTFOUND;
 }
 
 /* Half opened, our own locks would look like another's. */

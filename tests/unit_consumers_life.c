@@ -110,6 +110,24 @@ static void what_is_not_synced_is_synced_before_its_past_is_written_over(void **
     end();
 }
 
+/* Nor then, if it cannot be synced. */
+static void what_cannot_be_synced_is_not_written_over(void **state)
+{
+    begin_anew(state);
+    machine.write = entry_and_death;
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    was_called("b1se");
+    machine.write = note_write;
+    sync_error = EIO;
+    IS(LQ_EPOISONED, lq_consumer_open(queue, "c", NULL, &consumer));
+    was_called("s");
+    sync_error = 0;
+    IS(LQ_EPOISONED, lq_close(queue));
+    OK(lqi_open_io(&machine, queue_path, NULL, &queue));
+    has_lost_no_ack();
+    end();
+}
+
 static int fail_dir_sync(const struct lqi_io *io, int dir)
 {
     (void)io;
@@ -532,6 +550,7 @@ int main(void)
         IN_DIRECTORY(who_fails_to_bring_a_consumer_to_life_leaves_its_words_to_who_saves_next),
         IN_DIRECTORY(who_fails_after_another_has_failed_leaves_the_words_too),
         IN_DIRECTORY(what_is_not_synced_is_synced_before_its_past_is_written_over),
+        IN_DIRECTORY(what_cannot_be_synced_is_not_written_over),
         IN_DIRECTORY(a_consumer_whose_maker_has_failed_stands_where_its_file_says),
         IN_DIRECTORY(the_most_that_any_offset_file_witnesses_counts),
         IN_DIRECTORY(a_consumer_in_doubt_is_known_wherever_it_is),

@@ -144,6 +144,8 @@ static int64_t remove_other(void *context)
     atomic_store(&remover->other->steps, 0);
     remover->other->task.removed = false; /* by its next owner */
     remover->other->task.next = NULL;
+    lqi_service_remove(&remover->other->task); /* once more: it is not known, and nothing happens */
+    remover->other->task.removed = false;
     atomic_store(&remover->done, 1);
     return INT64_MAX;
 }
