@@ -443,32 +443,37 @@ static int unreadable(struct lqi_scan *scan, uint64_t limit, bool head)
     return result == LQI_HOLE ? lqi_scan_unreadable(scan) : result;
 }
 
-/* The record at `position`, of which the header is at hand, is in its file from end to end. Its size alone proves nothing. */
-static bool stands_in_file(const struct lqi_scan *scan)
+/* Is the record at `position`, of which the header is at hand, in its file from end to end? Its size alone proves nothing. */
+static int stands_in_file(const struct lqi_scan *scan, bool *stands_out)
 {
     const struct lqi_segment *segment = &scan->segment;
-    uint64_t size = 0, offset = lqi_segment_offset(&segment->head, scan->position) + LQI_RECORD_HEADER;
-    size_t got = 0;
+    uint64_t size, offset = lqi_segment_offset(&segment->head, scan->position) + LQI_RECORD_HEADER;
+    size_t got;
 
-    if (lqi_file_size(&segment->file, &size) || offset > size || scan->record.size > size - offset) return false;
+    *stands_out = false;
+    int err = lqi_file_size(&segment->file, &size);
+    if (err || offset + scan->record.size > size) return err;
     uint8_t *body = malloc((size_t)scan->record.size + 1);
-    bool stands = body && lqi_file_read(&segment->file, offset, body, scan->record.size, &got) == LQ_OK && got == scan->record.size &&
-                  lqi_checksum(body, got) == scan->record.payload_check;
+    if (!body) return lqi_fail(LQ_ENOMEM, "no memory for a record of %" PRIu32 " bytes", scan->record.size);
+    err = lqi_file_read(&segment->file, offset, body, scan->record.size, &got);
+    *stands_out = !err && lqi_checksum(body, got) == scan->record.payload_check;
     free(body);
-    return stands;
+    return err;
 }
 
 /* There is less of the record at `position` than its header says. If it is whole nevertheless, somebody has written over the
- * numbers of `shared`, which never end in the middle of one: that is no damage to the log. */
+ * numbers of `shared`, which never end in the middle of one: that is no damage to the log. LQ_EMPTY: it is cut off. */
 static int complete(struct lqi_scan *scan, uint64_t span, uint64_t limit)
 {
-    if (!scan->log->state || scan->from_ring || !scan->segment_open || !stands_in_file(scan)) return damaged(scan, limit, "the record is cut off");
+    bool stands = false;
+    int err = scan->log->state && !scan->from_ring ? stands_in_file(scan, &stands) : LQ_OK;
+    if (err) return err;
+    if (!stands) return LQ_EMPTY;
     if (span > limit - scan->position) return LQ_TIMEOUT; /* `limit` will come to it */
     scan->proven_end = scan->position + span;
-    int err = fill(scan, span, limit);
+    err = fill(scan, span, limit);
     scan->proven_end = 0;
-    if (err == LQ_EMPTY) return damaged(scan, limit, "the record is cut off");
-    return err ? err : take(scan, NULL);
+    return err;
 }
 
 static int try_next(struct lqi_scan *scan, uint64_t limit)
@@ -482,8 +487,9 @@ static int try_next(struct lqi_scan *scan, uint64_t limit)
     uint64_t span = lqi_record_span(scan->record.size);
     if (scan->heads_only || scan->record.kind == LQI_RECORD_HOLE) span = LQI_RECORD_HEADER;
     err = fill(scan, span, limit);
+    if (err == LQ_EMPTY) err = complete(scan, span, limit);
     if (err == LQ_EIO && scan->log->over_unreadable) return unreadable(scan, limit, true);
-    if (err == LQ_EMPTY) return complete(scan, span, limit);
+    if (err == LQ_EMPTY) return damaged(scan, limit, "the record is cut off");
     return err ? err : take(scan, NULL);
 }
 
