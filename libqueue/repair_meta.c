@@ -84,8 +84,7 @@ static int trim_of_segments(struct repair *repair)
     size_t count = 0;
 
     repair->trim = (struct lqi_trim){.sequence = 1, .first_id = 1, .next_id = 1};
-    int err = lqi_segment_list(repair->io, repair->log.log_dir, &ids, &count, NULL);
-    if (err) return err;
+    int err = lqi_segment_list(repair->io, repair->log.log_dir, &ids, &count, NULL); /* if that fails, there are none to look at */
     if (count) repair->trim.first_id = repair->trim.next_id = ids[0];
     for (size_t i = 0; i < count; i++) {
         err = lqi_segment_open_any(&segment, repair->io, repair->log.log_dir, ids[i], repair->meta.uuid);
@@ -150,21 +149,28 @@ int lqi_repair_hold_meta(struct repair *repair, struct first_damage *damage)
     return err ? err : check_unused(repair);
 }
 
+static int read_meta(const struct repair *repair, uint8_t bytes[LQI_META_SIZE], uint64_t *size_out)
+{
+    size_t got;
+    int err = lqi_file_size(&repair->meta_file, size_out);
+    return err ? err : lqi_file_read(&repair->meta_file, 0, bytes, LQI_META_SIZE, &got);
+}
+
 /* Reads meta, or what is left of it; `damage` stays empty when nothing is wrong. */
 int lqi_repair_look_at_meta(struct repair *repair, struct first_damage *damage)
 {
     uint8_t bytes[LQI_META_SIZE] = {0};
-    uint64_t size = 0;
-    size_t got = 0;
     int err = LQ_OK, bad = repair->meta_bad;
 
-    if (!bad) err = lqi_file_size(&repair->meta_file, &size);
-    if (!bad && !err) err = lqi_file_read(&repair->meta_file, 0, bytes, sizeof bytes, &got);
-    if (err) return err;
-    if (!bad) bad = lqi_meta_decode(bytes, sizeof bytes, &repair->meta);
-    if (bad == LQ_EVERSION) return bad;
+    if (!bad) {
+        uint64_t size;
+        err = read_meta(repair, bytes, &size);
+        if (err) return err;
+        bad = lqi_meta_decode(bytes, sizeof bytes, &repair->meta);
+        if (bad == LQ_EVERSION) return bad;
+        lqi_meta_check(bytes, size, lqi_repair_note, damage);
+    }
     repair->options_known = !bad;
-    if (!damage->text[0]) lqi_meta_check(bytes, size, lqi_repair_note, damage);
     if (bad) err = recognise(repair, bad, damage->text);
     if (err) return err;
     if (lqi_trim_decode(bytes, sizeof bytes, repair->meta.uuid, &repair->trim)) return trim_of_segments(repair);

@@ -1,5 +1,5 @@
-/* Which queue it is that is repaired, when its meta is damaged or gone; where its log begins then; and that nobody else has it open
- * meanwhile. */
+/* Which queue it is that is repaired, when its meta is damaged or gone; where its log begins then; and the new meta that is put in its
+ * place. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -10,156 +10,10 @@
 
 #include <cmocka.h>
 
-#include "repair_parts.h"
 #include "support/each_fault.h"
-#include "support/made_log.h"
-#include "support/scratch.h"
-
-#define NOON INT64_C(1800000000000007)
-#define WHEN "20270115T080000.000007Z"
+#include "support/meta_repair.h"
 
 static const uint8_t other[16] = "of another queue", third[16] = "of a third queue";
-
-/* ---- a queue ------------------------------------------------------------------------------ */
-
-static char queue_path[4100];
-static struct repair repair;
-static struct first_damage damaged;
-static struct lqi_meta meta;
-static struct lqi_trim trim;
-
-static struct {
-    unsigned count;
-    char file[100], aside[300], damage[600], remedy[200];
-} told;
-
-static void note(void *context, const lq_repair_step *step)
-{
-    HOLDS(context == &told && step->count == 0);
-    told.count++;
-    snprintf(told.file, sizeof told.file, "%s", step->file);
-    snprintf(told.aside, sizeof told.aside, "%s", step->aside);
-    snprintf(told.damage, sizeof told.damage, "%s", step->damage);
-    snprintf(told.remedy, sizeof told.remedy, "%s", step->remedy);
-}
-
-static int64_t noon(const struct lqi_io *io)
-{
-    (void)io;
-    return NOON;
-}
-
-static struct lqi_io machine;
-
-static const char *in_queue(const char *name)
-{
-    return api_path(queue_path, name);
-}
-
-static void open_repair(const struct lqi_io *io, bool dry)
-{
-    memset(&told, 0, sizeof told);
-    damaged.text[0] = 0;
-    repair = (struct repair){.io = io, .path = queue_path, .dry = dry, .each = note, .context = &told, .dir = -1, .consumers_dir = -1,
-                             .meta_file = LQI_FILE_NONE, .old_meta = LQI_FILE_NONE, .aside = LQI_ASIDE_NONE};
-    repair.log.log_dir = -1;
-    EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, -1, queue_path, &repair.dir), 0);
-    if (api_file_exists(in_queue("log"))) EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, repair.dir, "log", &repair.log.log_dir), 0);
-    if (api_file_exists(in_queue("consumers"))) EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, repair.dir, "consumers", &repair.consumers_dir), 0);
-}
-
-static void close_repair(void)
-{
-    lqi_aside_close(&repair.aside);
-    lqi_file_close(&repair.meta_file);
-    lqi_file_close(&repair.old_meta);
-    lqi_io_posix.close(&lqi_io_posix, repair.log.log_dir);
-    lqi_io_posix.close(&lqi_io_posix, repair.consumers_dir);
-    lqi_io_posix.close(&lqi_io_posix, repair.dir);
-}
-
-static void write_meta(void)
-{
-    uint8_t bytes[LQI_META_SIZE];
-    struct lqi_file file = {.io = &lqi_io_posix, .name = "meta"};
-    struct lqi_trim older = trim;
-    older.sequence = 1;
-    lqi_meta_encode(bytes, &meta, &older);
-    api_file_write(in_queue("meta"), bytes, sizeof bytes);
-    file.fd = open(in_queue("meta"), O_RDWR);
-    while (older.sequence < trim.sequence) OK(lqi_trim_store(&file, uuid, &older)); /* both slots are used */
-    lqi_file_close(&file);
-}
-
-/* As a power loss may leave a file that was made just now. */
-static void empty_meta(void)
-{
-    uint8_t zeroes[LQI_META_SIZE] = {0};
-    api_file_write(in_queue("meta"), zeroes, sizeof zeroes);
-}
-
-/* With an empty log and no consumer. */
-static void new_queue(void **state)
-{
-    void *inside[1] = {queue_path};
-    snprintf(queue_path, sizeof queue_path, "%s", api_path(*state, "q"));
-    HOLDS(mkdir(queue_path, 0750) == 0 && mkdir(in_queue("consumers"), 0700) == 0);
-    new_log(inside);
-    machine = lqi_io_posix;
-    machine.wall_us = noon;
-    memset(&meta, 0, sizeof meta);
-    memcpy(meta.uuid, uuid, sizeof uuid);
-    meta.created_us = 1700000000000000;
-    OK(lqi_options_complete(&(lq_options){.size = sizeof(lq_options), .segment_size = 3 << 20, .mode = 0640}, &meta.options));
-    trim = (struct lqi_trim){.sequence = 6, .first_id = 3, .position = 160, .synced = 3200, .next_id = 9};
-    write_meta();
-}
-
-static void drop_queue(void)
-{
-    HOLDS(scratch_delete(queue_path) == 0);
-}
-
-/* As lq_repair() does it first. */
-static int look(const struct lqi_io *io, bool dry)
-{
-    open_repair(io, dry);
-    int err = lqi_repair_hold_meta(&repair, &damaged);
-    return err ? err : lqi_repair_look_at_meta(&repair, &damaged);
-}
-
-static bool is_locked(void)
-{
-    int fd = open(in_queue("meta"), O_RDWR);
-    bool locked = false;
-    EQUAL(lqi_io_posix.locked(&lqi_io_posix, fd, LQI_BYTE_OPEN, 1, &locked), 0);
-    close(fd);
-    return locked;
-}
-
-/* A segment of some queue's, without messages. */
-static void put_segment(uint64_t first_id, uint64_t position, const uint8_t whose[16])
-{
-    struct made made = make_segment(first_id, position, 0);
-    uint8_t bytes[LQI_SEGMENT_HEADER];
-    memcpy(made.head.uuid, whose, 16);
-    lqi_segment_head_encode(bytes, &made.head);
-    put_bytes(&made, 0, bytes, sizeof bytes);
-    done(&made);
-}
-
-static void break_segment(uint64_t first_id)
-{
-    api_file_write(path_of(first_id), "broken", 6);
-}
-
-static void put_position(const char *name, const uint8_t whose[16])
-{
-    int dir = -1;
-    EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, -1, in_queue("consumers"), &dir), 0);
-    OK(lqi_position_create(&lqi_io_posix, dir, name, whose, 64, &(struct lqi_position_entry){.incarnation = 1}, 0600));
-    lqi_io_posix.close(&lqi_io_posix, dir);
-}
 
 /* ---- meta as it is -------------------------------------------------------------------------- */
 
@@ -224,13 +78,6 @@ static void a_newer_meta_is_not_touched(void **state)
 }
 
 /* ---- and what stands in for it ------------------------------------------------------------------- */
-
-static void is_of(const uint8_t whose[16])
-{
-    HOLDS(!repair.options_known && memcmp(repair.meta.uuid, whose, 16) == 0);
-    EQUAL(repair.meta.created_us, NOON);
-    EQUAL(repair.meta.options.segment_size, 64 << 20);
-}
 
 static int open_to_lock_meta_alone(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
 {
@@ -399,21 +246,6 @@ static void the_new_one_can_be_used_by_those_who_could_use_the_old_one(void **st
 
 /* ---- where the log begins ---------------------------------------------------------------------------- */
 
-static void lose_trim_slots(void)
-{
-    api_file_flip(in_queue("meta"), 1030, 1);
-    api_file_flip(in_queue("meta"), 1540, 1);
-}
-
-static void trim_is(uint64_t first_id, uint64_t position)
-{
-    EQUAL(repair.trim.sequence, 1);
-    EQUAL(repair.trim.first_id, first_id);
-    EQUAL(repair.trim.next_id, first_id);
-    EQUAL(repair.trim.position, position);
-    EQUAL(repair.trim.synced, position);
-}
-
 static void without_a_trim_slot_the_log_begins_with_its_oldest_file(void **state)
 {
     new_queue(state);
@@ -452,120 +284,6 @@ static void a_file_that_cannot_be_read_is_never_before_the_beginning(void **stat
     break_segment(5);
     OK(look(&machine, false));
     trim_is(5, 0);
-    close_repair();
-    drop_queue();
-}
-
-/* ---- who else has it open -------------------------------------------------------------------------------- */
-
-static int lock_file(const char *name, uint64_t byte)
-{
-    int fd = open(in_queue(name), O_RDWR | O_CREAT, 0600);
-    EQUAL(lqi_io_posix.lock(&lqi_io_posix, fd, byte), 0);
-    return fd;
-}
-
-static void whoever_has_it_open_or_opens_it_keeps_repair_out(void **state)
-{
-    static const struct {
-        const char *file;
-        uint64_t byte;
-        bool out;
-    } locks[] = {
-        {"meta", LQI_BYTE_OPEN, true}, {"meta", LQI_BYTE_HANDLE, true}, {"meta", LQI_BYTE_HANDLE + LQI_HANDLES_MAX - 1, true},
-        {"meta", LQI_BYTE_HANDLE + LQI_HANDLES_MAX, false}, {"meta", LQI_BYTE_OPEN - 1, false},
-        {"shared", LQI_BYTE_HANDLE, true}, {"shared", LQI_BYTE_HANDLE + LQI_HANDLES_MAX - 1, true},
-        {"shared", LQI_BYTE_HANDLE + LQI_HANDLES_MAX, false}, {"shared", LQI_BYTE_OPEN, false},
-    };
-    for (int dry = 0; dry < 2; dry++) {
-        for (size_t i = 0; i < sizeof locks / sizeof *locks; i++) {
-            new_queue(state);
-            int fd = lock_file(locks[i].file, locks[i].byte), before = dup(fd);
-            close(before);
-            IS(locks[i].out ? LQ_EBUSY : LQ_OK, look(&machine, dry));
-            if (locks[i].out) assert_string_equal(lq_error_text(), "the queue is in use: repair it when everybody has closed it");
-            close_repair();
-            EQUAL(dup(fd), before); /* nothing is left open */
-            close(before);
-            close(fd);
-            OK(look(&machine, dry));
-            close_repair();
-            drop_queue();
-        }
-    }
-}
-
-static int lock_when_replaced(const struct lqi_io *io, int fd, uint64_t byte)
-{
-    struct api_bytes file = api_file_read(in_queue("meta")); /* by another repair, which was faster */
-    HOLDS(unlink(in_queue("meta")) == 0);
-    api_file_write(in_queue("meta"), file.bytes, file.size);
-    free(file.bytes);
-    return lqi_io_posix.lock(io, fd, byte);
-}
-
-static void the_lock_of_a_meta_that_was_replaced_is_none(void **state)
-{
-    new_queue(state);
-    machine.lock = lock_when_replaced;
-    IS(LQ_EBUSY, look(&machine, false));
-    TEXT_HAS("repaired just now");
-    close_repair();
-    drop_queue();
-}
-
-static int lock_error, locked_error;
-static const char *locked_file;
-
-static int sick_lock(const struct lqi_io *io, int fd, uint64_t byte)
-{
-    return lock_error ? lock_error : lqi_io_posix.lock(io, fd, byte);
-}
-
-static int sick_locked(const struct lqi_io *io, int fd, uint64_t first, uint64_t count, bool *by_others_out)
-{
-    bool is_meta = fd == repair.meta_file.fd;
-    if (locked_error && is_meta == (strcmp(locked_file, "meta") == 0)) return locked_error;
-    return lqi_io_posix.locked(io, fd, first, count, by_others_out);
-}
-
-static void who_cannot_know_whether_it_is_in_use_does_not_repair_it(void **state)
-{
-    new_queue(state);
-    machine.lock = sick_lock;
-    machine.locked = sick_locked;
-    close(lock_file("shared", 1));
-    lock_error = ENOLCK;
-    IS(LQ_EIO, look(&machine, false));
-    assert_string_equal(lq_error_text(), "lock meta: No locks available");
-    close_repair();
-    lock_error = 0;
-    locked_error = EIO;
-    locked_file = "meta";
-    IS(LQ_EIO, look(&machine, false));
-    assert_string_equal(lq_error_text(), "look at the locks of meta: Input/output error");
-    close_repair();
-    IS(LQ_EIO, look(&machine, true));
-    assert_string_equal(lq_error_text(), "lock meta: Input/output error");
-    close_repair();
-    locked_file = "shared";
-    IS(LQ_EIO, look(&machine, false));
-    assert_string_equal(lq_error_text(), "look at the locks of shared: Input/output error");
-    close_repair();
-    locked_error = 0;
-    OK(look(&machine, false));
-    close_repair();
-    /* What is no file is nobody's memory; a link may be. */
-    HOLDS(unlink(in_queue("shared")) == 0 && mkdir(in_queue("shared"), 0700) == 0);
-    OK(look(&machine, false));
-    close_repair();
-    HOLDS(rmdir(in_queue("shared")) == 0 && symlink("elsewhere", in_queue("shared")) == 0);
-    IS(LQ_ECORRUPT, look(&machine, false));
-    TEXT_HAS("shared is a symbolic link");
-    close_repair();
-    HOLDS(unlink(in_queue("shared")) == 0 && unlink(in_queue("meta")) == 0 && symlink("elsewhere", in_queue("meta")) == 0);
-    IS(LQ_ECORRUPT, look(&machine, false));
-    TEXT_HAS("meta is a symbolic link");
     close_repair();
     drop_queue();
 }
@@ -683,6 +401,25 @@ static void repair_on_a_sick_machine(struct io_fault *fault, void *state)
     drop_queue();
 }
 
+/* It is not taken for damaged because it cannot be read just now. */
+static void look_at_a_sound_meta_on_a_sick_machine(struct io_fault *fault, void *state)
+{
+    new_queue(state);
+    put_segment(3, 160, uuid);
+    int err = look(&fault->io, false);
+    if (err) {
+        HOLDS(fault->hits > 0);
+        IS(LQ_EIO, err);
+    } else {
+        assert_string_equal(damaged.text, "");
+        HOLDS(repair.options_known && repair.trim.sequence == 6);
+    }
+    close_repair();
+    lqi_io_posix.close(&lqi_io_posix, the_log.log_dir);
+    the_log.io = NULL;
+    drop_queue();
+}
+
 static void ask_consumers_on_a_sick_machine(struct io_fault *fault, void *state)
 {
     new_queue(state);
@@ -708,6 +445,7 @@ static void whatever_fails_is_an_error_or_done(void **state)
     if (the_log.io) lqi_io_posix.close(&lqi_io_posix, the_log.log_dir);
     the_log.io = NULL;
     HOLDS(each_fault(repair_on_a_sick_machine, state) > 2 * 20);
+    HOLDS(each_fault(look_at_a_sound_meta_on_a_sick_machine, state) > 2 * 6);
     HOLDS(each_fault(ask_consumers_on_a_sick_machine, state) > 2 * 8);
 }
 
@@ -726,9 +464,6 @@ int main(void)
         IN_DIRECTORY(the_new_one_can_be_used_by_those_who_could_use_the_old_one),
         IN_DIRECTORY(without_a_trim_slot_the_log_begins_with_its_oldest_file),
         IN_DIRECTORY(a_file_that_cannot_be_read_is_never_before_the_beginning),
-        IN_DIRECTORY(whoever_has_it_open_or_opens_it_keeps_repair_out),
-        IN_DIRECTORY(the_lock_of_a_meta_that_was_replaced_is_none),
-        IN_DIRECTORY(who_cannot_know_whether_it_is_in_use_does_not_repair_it),
         IN_DIRECTORY(a_damaged_meta_is_replaced_by_what_is_good_in_it_and_both_are_locked),
         IN_DIRECTORY(a_missing_one_is_made_with_the_default_options),
         IN_DIRECTORY(what_is_no_file_is_set_aside_for_it),
