@@ -25,7 +25,8 @@
 
 enum {
     FLAG_WHOLE = FLAGS_VERB, FLAG_JSON, FLAG_HEADERS, FLAG_BATCH, FLAG_IDS, FLAG_WAIT,
-    PAUSE_MS = 100 /* so long a pipe must be silent before what it brought is synced */
+    PAUSE_MS = 100, /* so long a pipe must be silent before what it brought is synced */
+    JSON_PER_BYTE = 6, JSON_AROUND = 64 * 1024 /* what a line of JSON may have for a byte of the message, and around it */
 };
 
 static const struct flag put_flags[] = {
@@ -178,7 +179,7 @@ static int before_waiting(struct put *put)
 
 static int put_input(struct put *put)
 {
-    uint64_t total = input_size();
+    uint64_t total = input_size(), longest = put->feed.message_size_max;
     struct progress progress;
     enum input_got got;
     int end = END_DONE;
@@ -186,8 +187,8 @@ static int put_input(struct put *put)
     put->paced = total == 0;
     if (isatty(STDIN_FILENO) && isatty(STDERR_FILENO))
         fputs("lq: reading messages, one per line; Ctrl-D ends\n", stderr);
-    /* Base64 and escapes make JSON longer than what is in it. */
-    if (!input_init(&put->input, put->delimiter, put->feed.message_size_max * (put->json ? 6 : 1)))
+    if (put->json) longest = longest * JSON_PER_BYTE + JSON_AROUND; /* "\u0001" is one byte */
+    if (!input_init(&put->input, put->delimiter, longest))
         return report_code(put->name, "cannot read standard input", LQ_ENOMEM);
     progress_init(&progress, total);
     do {

@@ -48,11 +48,19 @@ static struct plan {
 } plan;
 
 static bool on;      /* lq runs, in this process */
-static int64_t clock_us; /* if not 0: its clock, which goes on by its own sleeping only, in no time */
+static int64_t clock_us; /* if not 0: its clock, which goes on by its own waiting only, in no time */
 static size_t piece; /* the most that read() and write() do at once, if not 0 */
+static int arriving; /* if not 0: this signal comes with the planned calls, which are made if the plan's answer is LQ_OK */
+static int64_t read_us; /* so long read() takes, by that clock */
+static bool terminal; /* all three streams are one */
+enum { ASKED_MAX = 16 };
 static struct seen {
     _Atomic unsigned calls, met; /* of plan.call; how many of these were answered by the plan */
     _Atomic int64_t longest_ms;  /* that it was ready to wait in one lq_get_batch() */
+    _Atomic int64_t waited_us;   /* in all, by clock_us */
+    _Atomic unsigned asked[ASKED_MAX]; /* so many messages with the first calls of lq_get_batch() */
+    _Atomic unsigned gets;
+    _Atomic bool dirty;          /* something was put, and lq_sync() not called since */
 } *seen;                         /* shared with the child */
 
 static bool planted(const char *call)
@@ -63,7 +71,15 @@ static bool planted(const char *call)
     unsigned number = ++seen->calls;
     if (number < plan.nth || number > plan.last) return false;
     seen->met++;
-    return true;
+    if (arriving) raise(arriving);
+    return !arriving || plan.answer != LQ_OK;
+}
+
+/* It waits by the clock of the test. */
+static void pass_time(int64_t microseconds)
+{
+    clock_us += microseconds;
+    seen->waited_us += microseconds;
 }
 
 #define WRAPPED(type, name, parameters, arguments)                           \
@@ -71,11 +87,13 @@ static bool planted(const char *call)
     type __wrap_##name parameters;                                           \
     type __wrap_##name parameters
 
-/* Of the library: the plan's code in the place of the call. */
+/* Of the library: the plan's code in the place of the call. Nothing is promised about errno. */
 #define PLAIN(name, parameters, arguments)                                   \
     WRAPPED(int, name, parameters, arguments)                                \
     {                                                                        \
-        return planted(#name) ? plan.answer : __real_##name arguments;       \
+        int code = planted(#name) ? plan.answer : __real_##name arguments;   \
+        errno = 0;                                                           \
+        return code;                                                         \
     }
 
 /* What frees: it does so, whatever it answers. */
@@ -86,10 +104,14 @@ static bool planted(const char *call)
         return planted(#name) ? plan.answer : code;                          \
     }
 
-PLAIN(lq_open, (const char *path, const lq_options *options, lq_queue **queue_out), (path, options, queue_out))
 CLOSING(lq_close, lq_queue)
-PLAIN(lq_put_batch, (lq_queue * queue, const lq_message *messages, size_t count, uint64_t *id_out), (queue, messages, count, id_out))
-PLAIN(lq_sync, (lq_queue * queue), (queue))
+WRAPPED(int, lq_sync, (lq_queue * queue), )
+{
+    if (planted("lq_sync")) return plan.answer;
+    seen->dirty = false;
+    return __real_lq_sync(queue);
+}
+
 PLAIN(lq_get_stats, (lq_queue * queue, lq_stats *out), (queue, out))
 PLAIN(lq_get_consumer_stats, (lq_queue * queue, const char *name, lq_consumer_stats *out), (queue, name, out))
 PLAIN(lq_each_segment, (lq_queue * queue, lq_segment_callback *each, void *context), (queue, each, context))
@@ -105,14 +127,40 @@ PLAIN(lq_reader_next, (lq_reader * reader, lq_message *out), (reader, out))
 PLAIN(lq_reader_damage, (lq_reader * reader, lq_finding *out), (reader, out))
 PLAIN(lq_reader_wait, (lq_reader * reader, int64_t timeout_ms), (reader, timeout_ms))
 
+static int64_t room_wait_ms; /* the longest that a put waits */
+
+WRAPPED(int, lq_open, (const char *path, const lq_options *options, lq_queue **queue_out), )
+{
+    if (planted("lq_open")) return plan.answer;
+    if (on && options && options->full_timeout_ms) room_wait_ms = options->full_timeout_ms;
+    return __real_lq_open(path, options, queue_out);
+}
+
+/* There is no room, if it answers so, until the time is over. */
+WRAPPED(int, lq_put_batch, (lq_queue * queue, const lq_message *messages, size_t count, uint64_t *id_out), )
+{
+    if (!planted("lq_put_batch")) {
+        seen->dirty = true;
+        return __real_lq_put_batch(queue, messages, count, id_out);
+    }
+    if (clock_us && plan.answer == LQ_TIMEOUT) pass_time(room_wait_ms * 1000);
+    return plan.answer;
+}
+
 /* lq waits in slices, so that a signal can end it; never for ever. A failure here may have taken its time. */
 WRAPPED(int, lq_get_batch, (lq_consumer * consumer, lq_message *out, size_t max, size_t *count, int64_t timeout_ms), )
 {
     if (on && (timeout_ms < 0 || timeout_ms > STOP_SLICE_MS)) abort();
     if (on && timeout_ms > seen->longest_ms) seen->longest_ms = timeout_ms;
-    if (!planted("lq_get_batch")) return __real_lq_get_batch(consumer, out, max, count, timeout_ms);
-    api_sleep_ms(5);
-    return plan.answer;
+    if (on && seen->gets < ASKED_MAX) seen->asked[seen->gets++] = (unsigned)max;
+    if (planted("lq_get_batch")) {
+        api_sleep_ms(5);
+        return plan.answer;
+    }
+    if (!on || !clock_us) return __real_lq_get_batch(consumer, out, max, count, timeout_ms);
+    int code = __real_lq_get_batch(consumer, out, max, count, 0);
+    if (code == LQ_EMPTY) pass_time(timeout_ms * 1000);
+    return code;
 }
 
 /* With the plan's answer being LQ_OK it tells of a consumer that is being made. */
@@ -192,8 +240,14 @@ WRAPPED(int64_t, steady_time_us, (void), ())
 
 WRAPPED(void, stop_sleep_us, (int64_t microseconds), )
 {
-    if (clock_us) clock_us += microseconds;
+    if (clock_us) pass_time(microseconds);
     else __real_stop_sleep_us(microseconds);
+}
+
+WRAPPED(int, isatty, (int fd), )
+{
+    (void)fd;
+    return on && terminal;
 }
 
 /* Nobody cuts the power here: a sync that does not fail has nothing to do. */
@@ -227,6 +281,7 @@ static size_t no_more_than_a_piece(size_t size)
 WRAPPED(ssize_t, read, (int fd, void *bytes, size_t size), )
 {
     if (fd != STDIN_FILENO) return __real_read(fd, bytes, size);
+    if (on && clock_us) pass_time(read_us);
     if (!planted("read")) return __real_read(fd, bytes, no_more_than_a_piece(size));
     errno = plan.answer;
     return -1;
@@ -245,12 +300,23 @@ enum { SAID_MAX = 1 << 16, WORDS_MAX = 20, LIMIT_S = 20 };
 
 static char out[SAID_MAX], err[SAID_MAX]; /* what it said */
 static const char *input = "";            /* for its standard input */
+static size_t input_bytes;                /* 0: up to the NUL */
+static int input_pipe = -1;               /* or this end of a pipe */
+static bool unread;                       /* its output is a pipe that nobody reads any more */
 
 static void redirect(const char *path, int flags, int to)
 {
     int fd = open(path, flags, 0600);
     if (fd < 0 || dup2(fd, to) < 0) _exit(90);
     close(fd);
+}
+
+static void be_unread(void)
+{
+    int fds[2];
+    if (pipe(fds) != 0 || dup2(fds[1], STDOUT_FILENO) < 0) _exit(90);
+    close(fds[0]);
+    close(fds[1]);
 }
 
 _Noreturn static void be_lq(const char *directory, char *line)
@@ -262,7 +328,9 @@ _Noreturn static void be_lq(const char *directory, char *line)
     if (chdir(directory) != 0) _exit(90);
     alarm(LIMIT_S);
     redirect("in", O_RDONLY, STDIN_FILENO);
+    if (input_pipe >= 0 && dup2(input_pipe, STDIN_FILENO) < 0) _exit(90);
     redirect("out", O_WRONLY | O_CREAT | O_TRUNC, STDOUT_FILENO);
+    if (unread) be_unread();
     redirect("err", O_WRONLY | O_CREAT | O_TRUNC, STDERR_FILENO);
     on = true;
     _exit(lq_main(count, words));
@@ -285,27 +353,27 @@ static int share_what_is_seen(void **state)
     return seen == MAP_FAILED ? -1 : 0;
 }
 
-/* Runs a line such as "lq put q a" and returns how it ended. The queue q is in its directory. */
+/* Runs a line such as "lq put q a" and returns how it ended; 128 + a signal is told as a shell does. The queue q is in its directory. */
 static int lq(void **state, const char *line)
 {
     char copy[400];
     int status;
 
     snprintf(copy, sizeof copy, "%s", line);
-    api_file_write(api_path(*state, "in"), input, strlen(input));
-    seen->calls = seen->met = 0;
-    seen->longest_ms = 0;
+    api_file_write(api_path(*state, "in"), input, input_bytes ? input_bytes : strlen(input));
+    memset(seen, 0, sizeof *seen);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) be_lq(*state, copy);
     assert_true(waitpid(child, &status, 0) == child);
     read_back(state, "out", out);
     read_back(state, "err", err);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == arriving) return 128 + arriving;
     if (!WIFEXITED(status)) fail_msg("%s: killed by %d; %s", line, WTERMSIG(status), err);
     return WEXITSTATUS(status);
 }
 
-static int lq_with(void **state, const char *line, const char *call, unsigned nth, int answer)
+static inline int lq_with(void **state, const char *line, const char *call, unsigned nth, int answer)
 {
     plan = (struct plan){call, nth, nth, answer, NULL};
     int end = lq(state, line);
@@ -314,18 +382,18 @@ static int lq_with(void **state, const char *line, const char *call, unsigned nt
 }
 
 /* How often it calls that. */
-static unsigned calls_of(void **state, const char *line, const char *call)
+static inline unsigned calls_of(void **state, const char *line, const char *call)
 {
     assert_int_equal(lq_with(state, line, call, UINT32_MAX, 0), END_DONE);
     return seen->calls;
 }
 
-static void says(const char *where, const char *text)
+static inline void says(const char *where, const char *text)
 {
     if (!strstr(where, text)) fail_msg("'%s' is not in: %s", text, where);
 }
 
-static unsigned lines_of(const char *text)
+static inline unsigned lines_of(const char *text)
 {
     unsigned count = 0;
     for (; *text; text++) count += *text == '\n';
@@ -333,7 +401,7 @@ static unsigned lines_of(const char *text)
 }
 
 /* Five messages; x has settled two of them. */
-static void make_scene(void **state)
+static inline void make_scene(void **state)
 {
     scratch_delete(api_path(*state, "q"));
     scratch_delete(api_path(*state, "r"));
@@ -349,7 +417,7 @@ static void make_scene(void **state)
     OK(lq_close(queue));
 }
 
-static lq_stats stats_of(void **state, const char *name)
+static inline lq_stats stats_of(void **state, const char *name)
 {
     lq_options options = {.size = sizeof options, .flags = LQ_READ_ONLY};
     lq_queue *queue;
@@ -360,7 +428,7 @@ static lq_stats stats_of(void **state, const char *name)
     return stats;
 }
 
-static uint64_t floor_of(void **state, const char *consumer)
+static inline uint64_t floor_of(void **state, const char *consumer)
 {
     lq_options options = {.size = sizeof options, .flags = LQ_READ_ONLY};
     lq_queue *queue;
