@@ -41,8 +41,7 @@ static const struct flag get_flags[] = {
 
 struct get {
     const char *name, *consumer_name;
-    const char *start;        /* NULL: not given */
-    struct position position;
+    struct position start;    /* of a new consumer */
     lq_consumer_options options;
     uint64_t wanted;          /* messages still to take */
     int64_t wait_ms;          /* -1: for ever */
@@ -53,12 +52,13 @@ struct get {
     lq_consumer *consumer;
     lq_message held[BATCH_MAX];
     size_t batch;             /* how many to take next */
-    uint64_t taken;
+    bool any;                 /* was taken */
     int end;                  /* the gravest so far */
 };
 
 static void read_flags(struct get *get, struct args *args)
 {
+    const char *start = "begin";
     bool follow = false, counted = false;
     int flag;
 
@@ -72,7 +72,7 @@ static void read_flags(struct get *get, struct args *args)
         case 'a': get->wanted = 0; break;
         case 'w': get->wait_ms = parse_span_flag("--wait", args->value) / 1000; break;
         case 'f': follow = true; break;
-        case FLAG_START: get->start = args->value; break;
+        case FLAG_START: start = args->value; break;
         case FLAG_NO_CREATE: get->options.flags |= LQ_CONSUMER_NO_CREATE; break;
         default: print_flag(&get->print, flag, args->value); break;
         }
@@ -88,23 +88,22 @@ static void read_flags(struct get *get, struct args *args)
     if (args->dashes == 1) get->command = args->operands + 1;
     if (get->command && get->print.chosen) usage("with a command, the output is the command's");
     if (!get->consumer_name) usage("-c CONSUMER is missing: a name of your choice, which keeps the place in the queue");
-    if (get->start) get->position = position_parse("--start", get->start);
+    get->start = position_parse("--start", start);
 }
 
 /* Where a new consumer begins. */
 static int set_start(struct get *get)
 {
-    if (!get->start) return END_DONE;
-    switch (get->position.kind) {
-    case POSITION_BEGIN: get->options.start = LQ_START_BEGIN; return END_DONE;
+    switch (get->start.kind) {
+    case POSITION_BEGIN: return END_DONE; /* as when nothing is said */
     case POSITION_END: get->options.start = LQ_START_END; return END_DONE;
     case POSITION_TIME:
         get->options.start = LQ_START_TIME;
-        get->options.start_time_us = get->position.time_us;
+        get->options.start_time_us = get->start.time_us;
         return END_DONE;
     default:
         get->options.start = LQ_START_ID;
-        return position_id(&get->position, get->queue, get->name, 0, &get->options.start_id);
+        return position_id(&get->start, get->queue, get->name, 0, &get->options.start_id);
     }
 }
 
@@ -196,7 +195,7 @@ static int run_command(struct get *get)
 /* Few at first, for they may be large; then as many as make up BATCH_BYTES. */
 static void size_batch(struct get *get, size_t count)
 {
-    uint64_t bytes = 1;
+    uint64_t bytes = 0;
 
     for (size_t i = 0; i < count; i++) bytes += get->held[i].size;
     if (bytes > BATCH_BYTES && get->batch > 1) get->batch /= 2;
@@ -209,12 +208,12 @@ static int take_all(struct get *get)
         size_t max = get->wanted < get->batch ? (size_t)get->wanted : get->batch, count = 0;
         int code = take(get, max, &count), end;
 
-        if (code == LQ_EMPTY) return get->taken ? END_DONE : END_NO;
+        if (code == LQ_EMPTY) return get->any ? END_DONE : END_NO;
         if (code != LQ_OK) return report_code(get->name, "cannot get", code);
         if (!get->command) size_batch(get, count); /* looks at the messages, whose bytes an ack takes away */
         end = get->command ? run_command(get) : print_held(get, count);
         if (end != END_DONE) return end;
-        get->taken += count;
+        get->any = true;
         if (get->wanted != UINT64_MAX) get->wanted -= count;
     }
     return END_DONE;
