@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bytes.h"
+
 /* ---- files ------------------------------------------------------------- */
 
 static int posix_read(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
@@ -25,8 +27,8 @@ static int posix_read(const struct lqi_io *io, int fd, uint64_t offset, void *da
     (void)io;
     size_t got = 0;
 
+    size = lqi_min64(size, INT64_MAX - lqi_min64(offset, INT64_MAX)); /* no file is longer, and the kernel refuses to look there */
     while (got < size) {
-        if (offset + got > INT64_MAX) break; /* no file is so long */
         ssize_t result;
         RETRY_EINTR(result, pread(fd, (char *)data + got, size - got, (off_t)(offset + got)));
         if (result < 0) return errno;
@@ -131,15 +133,16 @@ static int posix_allocate(const struct lqi_io *io, int fd, uint64_t size)
 
 /* ---- the machine ------------------------------------------------------- */
 
-/* The first bytes of a file of /proc, as a string. */
+/* The first bytes of a file of /proc, as a string; an empty one after an error. */
 static int read_text(const char *path, char *text, size_t text_size)
 {
     size_t got = 0;
+    text[0] = 0;
     int fd = lqi_open_above_2(AT_FDCWD, path, O_RDONLY, 0);
     if (fd < 0) return errno;
     int error = posix_read(NULL, fd, 0, text, text_size - 1, &got);
     close(fd);
-    text[error ? 0 : got] = 0;
+    text[got] = 0;
     return error;
 }
 
@@ -152,12 +155,11 @@ static int hex_digit(char c)
 static bool parse_uuid(const char *text, uint8_t id[16])
 {
     int digits = 0;
-    memset(id, 0, 16);
     for (; *text != 0 && *text != '\n'; text++) {
         if (*text == '-') continue;
         int digit = hex_digit(*text);
         if (digit < 0 || digits == 32) return false;
-        id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | digit);
+        id[digits / 2] = (uint8_t)(digits % 2 ? id[digits / 2] << 4 | digit : digit);
         digits++;
     }
     return digits == 32;
@@ -166,9 +168,9 @@ static bool parse_uuid(const char *text, uint8_t id[16])
 static int posix_boot_id(const struct lqi_io *io, uint8_t id[16])
 {
     (void)io;
-    char text[32768] = {0};
+    char text[32768];
     int error = read_text("/proc/sys/kernel/random/boot_id", text, 64);
-    if (!error && parse_uuid(text, id)) return 0;
+    if (parse_uuid(text, id)) return 0;
     /* Want of descriptors or memory hides nothing: with another kind of id, what the dead left would count as stale. */
     if (error == EMFILE || error == ENFILE || error == ENOMEM) return error;
 
@@ -176,7 +178,7 @@ static int posix_boot_id(const struct lqi_io *io, uint8_t id[16])
      * as long as nobody sets the clock. */
     error = read_text("/proc/stat", text, sizeof text);
     if (error == EMFILE || error == ENFILE || error == ENOMEM) return error;
-    const char *line = error ? NULL : strstr(text, "\nbtime ");
+    const char *line = strstr(text, "\nbtime ");
     if (line == NULL) return ENOSYS; /* not ENOENT: no queue is missing */
     uint64_t seconds = strtoull(line + strlen("\nbtime "), NULL, 10);
     memcpy(id, "LQ btime", 8);

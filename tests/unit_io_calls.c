@@ -170,14 +170,9 @@ static int try_map(const struct place *place)
 
 static int try_random(const struct place *place)
 {
-    uint8_t a[16], b[16] = {0}, zero[16] = {0};
+    uint8_t bytes[16];
     (void)place;
-    int error = io->random(io, a, sizeof a); /* comes three bytes at a time here */
-    if (error) return error;
-    assert_int_equal(io->random(io, b, sizeof b), 0);
-    assert_memory_not_equal(a, b, sizeof a);
-    assert_memory_not_equal(b + 13, zero, 3);
-    return 0;
+    return io->random(io, bytes, sizeof bytes);
 }
 
 /* ---- interrupted, and failed ---------------------------------------------- */
@@ -416,57 +411,6 @@ static void what_would_not_fit_the_address_space_is_refused(void **state)
     close_place(&place);
 }
 
-/* ---- the boot ------------------------------------------------------------- */
-
-static void the_boot_id_is_read_as_the_kernel_writes_it_and_nothing_else(void **state)
-{
-    static const char *const wrong[] = {
-        "", "0123", "01234567-89ab-cdef-0123-456789abcdeg", "01234567-89ab-cdef-0123-456789abcdef0",
-        "01234567-89AB-cdef-0123-456789abcdef", "01234567-89ab-cdef-0123-456789abcde ", "01234567/89ab-cdef-0123-456789abcdef",
-        "0123456 -89ab-cdef-0123-456789abcdef",
-    };
-    uint8_t id[16];
-    (void)state;
-    plan.text = "01234567-89ab-cdef-0123-456789abcdef\n";
-    assert_int_equal(io->boot_id(io, id), 0);
-    assert_memory_equal(id, "\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef", 16);
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        plan.text = wrong[i]; /* and /proc/stat, which says the same, has no time of the boot */
-        assert_int_equal(io->boot_id(io, id), ENOSYS);
-    }
-    plan.text = "cpu 1\nbtime 258\nprocesses 1\n";
-    assert_int_equal(io->boot_id(io, id), 0);
-    assert_memory_equal(id, "LQ btime\x02\x01\0\0\0\0\0\0", 16);
-    plan.text = NULL;
-}
-
-static void want_of_descriptors_or_memory_is_no_other_boot(void **state)
-{
-    static const int wants[] = {EMFILE, ENFILE, ENOMEM};
-    struct place place = open_place(state);
-    uint8_t id[16];
-
-    for (size_t i = 0; i < 3; i++) {
-        fail_calls(OPENAT, 0, 1, wants[i]);
-        assert_int_equal(io->boot_id(io, id), wants[i]);
-        all_failed();
-        fail_calls(PREAD, 0, 1, wants[i]);
-        assert_int_equal(io->boot_id(io, id), wants[i]);
-        all_failed();
-    }
-    /* Hidden in both places. */
-    fail_calls(OPENAT, 0, 2, EACCES);
-    assert_int_equal(io->boot_id(io, id), ENOSYS);
-    all_failed();
-    for (size_t i = 0; i < 3; i++) { /* hidden, and then want */
-        fail_calls(OPENAT, 0, 1, EACCES);
-        and_then_fail(OPENAT, wants[i]);
-        assert_int_equal(io->boot_id(io, id), wants[i]);
-        all_failed();
-    }
-    close_place(&place);
-}
-
 /* ---- less than was asked for --------------------------------------------- */
 
 static void what_is_written_and_read_in_parts_is_whole(void **state)
@@ -490,6 +434,20 @@ static void what_is_written_and_read_in_parts_is_whole(void **state)
     close_place(&place);
 }
 
+static void what_is_left_of_a_write_goes_no_further_than_the_write(void **state)
+{
+    struct place place = open_place(state);
+    static const uint8_t ours[1000];
+    struct lqi_io_stat stat;
+    plan.part = 700;
+    plan.one_part = true;
+    assert_int_equal(io->write(io, place.fd, 8192, ours, 800), 0);
+    assert_int_equal(io->stat(io, place.fd, &stat), 0);
+    assert_int_equal(stat.size, 8192 + 800);
+    memset(&plan, 0, sizeof plan);
+    close_place(&place);
+}
+
 int main(void)
 {
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
@@ -500,6 +458,7 @@ int main(void)
         IN_SCRATCH(network_file_systems_are_known_by_their_numbers),
         IN_SCRATCH(a_file_that_lost_its_name_while_it_was_opened_is_looked_for_again),
         IN_SCRATCH(what_is_written_and_read_in_parts_is_whole),
+        IN_SCRATCH(what_is_left_of_a_write_goes_no_further_than_the_write),
         IN_SCRATCH(where_names_cannot_be_swapped_it_is_said),
         IN_SCRATCH(a_write_that_gets_nowhere_is_an_error),
         IN_SCRATCH(where_nothing_can_be_reserved_a_file_grows_and_never_shrinks),
@@ -509,8 +468,6 @@ int main(void)
         IN_SCRATCH(a_kernel_before_5_14_maps_without_populating),
         IN_SCRATCH(a_page_that_cannot_be_had_is_a_full_disk_unless_reading_says_otherwise),
         IN_SCRATCH(what_would_not_fit_the_address_space_is_refused),
-        cmocka_unit_test(the_boot_id_is_read_as_the_kernel_writes_it_and_nothing_else),
-        IN_SCRATCH(want_of_descriptors_or_memory_is_no_other_boot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,6 +54,7 @@ static struct {
     unsigned other_device; /* fstatat() says so of the file, when this falls to 1 */
     const char *text;      /* what pread() gives, if not NULL */
     size_t part;           /* so many bytes are the most that pread() and pwrite() do at once, if not 0 */
+    bool one_part;         /* and only once */
     enum call then;        /* once all that have failed: this, with that error */
     unsigned then_after;
     int then_error;
@@ -120,7 +121,9 @@ static bool fails(enum call call)
 
 static size_t part_of(size_t size)
 {
-    return plan.part && size > plan.part ? plan.part : size;
+    size_t part = plan.part && size > plan.part ? plan.part : size;
+    if (plan.one_part) plan.part = 0;
+    return part;
 }
 
 static void find(void *function, const char *name)
@@ -145,7 +148,13 @@ int ftruncate(int fd, off_t size) { REAL(ftruncate); return fails(FTRUNCATE) ? F
 int eventfd(unsigned count, int flags) { REAL(eventfd); return fails(EVENTFD) ? FAILED : real(count, flags); }
 DIR *fdopendir(int fd) { REAL(fdopendir); return fails(FDOPENDIR) ? NULL : real(fd); }
 struct dirent *readdir(DIR *listing) { REAL(readdir); return fails(READDIR) ? NULL : real(listing); }
-ssize_t getrandom(void *data, size_t size, unsigned flags) { REAL(getrandom); return fails(GETRANDOM) ? FAILED : real(data, size > 3 ? 3 : size, flags); }
+ssize_t getrandom(void *data, size_t size, unsigned flags) /* of a machine that has just booted: who does not wait gets nothing */
+{
+    REAL(getrandom);
+    if (fails(GETRANDOM)) return FAILED;
+    if (flags & GRND_NONBLOCK) errno = EAGAIN;
+    return flags & GRND_NONBLOCK ? -1 : real(data, size > 3 ? 3 : size, flags);
+}
 int getrlimit(__rlimit_resource_t what, struct rlimit *limit) { REAL(getrlimit); return fails(GETRLIMIT) ? FAILED : real(what, limit); }
 int linkat(int a, const char *from, int b, const char *to, int flags) { REAL(linkat); return fails(LINKAT) ? FAILED : real(a, from, b, to, flags); }
 int madvise(void *map, size_t size, int advice) { REAL(madvise); return fails(MADVISE) ? FAILED : real(map, size, advice); }
