@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "error.h"
 
 _Atomic int lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
@@ -28,7 +29,7 @@ int lqi_lock_limit(int limit_ms)
 
 int lqi_lock_patience(void)
 {
-    return limit_left_ms() < lqi_lock_patience_ms ? limit_left_ms() : lqi_lock_patience_ms;
+    return (int)lqi_min64((uint64_t)limit_left_ms(), (uint64_t)lqi_lock_patience_ms);
 }
 
 /* ---- time -------------------------------------------------------------- */
@@ -84,10 +85,9 @@ struct waitv { /* struct futex_waitv of <linux/futex.h> */
 
 void lqi_wait(_Atomic uint32_t *word, uint32_t seen, int64_t deadline_us)
 {
-    struct futex_time at = {0}, *until = NULL;
+    struct futex_time at, *until = NULL;
 
-    if (deadline_us != INT64_MAX) {
-        if (deadline_us < 0) deadline_us = 0; /* long over */
+    if (deadline_us != INT64_MAX) { /* (before the beginning of time: the kernel says at once that there is no such time) */
         __typeof__(at.seconds) seconds = (__typeof__(at.seconds))(deadline_us / 1000000);
         if (seconds == deadline_us / 1000000) { /* else so far away that it is never */
             at.seconds = seconds;
@@ -107,7 +107,6 @@ void lqi_wait_many(_Atomic uint32_t *const words[], const uint32_t seen[], size_
     } until = {deadline_us / 1000000, deadline_us % 1000000 * 1000};
 
     assert(count > 0 && count <= LQI_WAIT_MANY);
-    if (deadline_us < 0) until.seconds = until.nanoseconds = 0;
     for (size_t i = 0; i < count; i++)
         waiters[i] = (struct waitv){.seen = seen[i], .address = (uintptr_t)words[i], .flags = FUTEX2_32_BITS};
 
@@ -186,12 +185,12 @@ static int timed_lock(pthread_mutex_t *mutex, int patience_ms)
     }
 }
 #else
-static struct timespec in_ms(clockid_t clock, int ms)
+/* The end of a sleep of at most so long. */
+static struct timespec end_of_sleep(clockid_t clock, int ms)
 {
     struct timespec until;
     clock_gettime(clock, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000L;
+    until.tv_nsec += (ms < LOCK_SLEEP_MS ? ms : LOCK_SLEEP_MS) * 1000000L;
     if (until.tv_nsec >= 1000000000L) {
         until.tv_nsec -= 1000000000L;
         until.tv_sec++;
@@ -208,11 +207,11 @@ static int timed_lock(pthread_mutex_t *mutex, int patience_ms)
 
     do {
 #ifdef __GLIBC__
-        struct timespec until = in_ms(CLOCK_MONOTONIC, patience_ms < LOCK_SLEEP_MS ? patience_ms : LOCK_SLEEP_MS);
+        struct timespec until = end_of_sleep(CLOCK_MONOTONIC, patience_ms);
         error = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
 #else
         /* A clock that jumps makes one sleep longer or shorter. */
-        struct timespec until = in_ms(CLOCK_REALTIME, patience_ms < LOCK_SLEEP_MS ? patience_ms : LOCK_SLEEP_MS);
+        struct timespec until = end_of_sleep(CLOCK_REALTIME, patience_ms);
         error = pthread_mutex_timedlock(mutex, &until);
 #endif
     } while (error == ETIMEDOUT && lqi_now_us() < deadline);
@@ -242,7 +241,7 @@ static int wait_for_lock(pthread_mutex_t *mutex, int patience_ms)
     int64_t from = lqi_now_us();
     int error = timed_lock(mutex, patience_ms);
     int64_t waited = lqi_now_us() - from;
-    if (limit_us != UNLIMITED_US) limit_us = waited < limit_us ? limit_us - waited : 0;
+    if (limit_us != UNLIMITED_US) limit_us -= (int64_t)lqi_min64((uint64_t)waited, (uint64_t)limit_us);
     return error;
 }
 

@@ -88,20 +88,27 @@ static void a_flag_that_cannot_be_made_is_an_error(void **state)
 
 static void a_lock_that_cannot_be_made_says_why(void **state)
 {
-    struct lqi_lock lock;
+    struct lqi_lock locks[3];
+    struct lqi_lock *const all[] = {&locks[0], &locks[1], &locks[2]};
     (void)state;
-    static const struct { enum call call; int error, code; } kinds[] = {
-        {MUTEXATTR_INIT, ENOMEM, LQ_ENOMEM}, {MUTEXATTR_SETPSHARED, ENOTSUP, LQ_EUNSUPPORTED}, {MUTEXATTR_SETROBUST, ENOSYS, LQ_EUNSUPPORTED},
-        {MUTEX_INIT, ENOTSUP, LQ_EUNSUPPORTED},   {MUTEX_INIT, ENOSYS, LQ_EUNSUPPORTED}, {MUTEX_INIT, ENOMEM, LQ_ENOMEM},
+    static const struct { enum call call; unsigned after; int error, code; } kinds[] = {
+        {MUTEXATTR_INIT, 0, ENOMEM, LQ_ENOMEM}, {MUTEXATTR_SETPSHARED, 0, ENOTSUP, LQ_EUNSUPPORTED},
+        {MUTEXATTR_SETROBUST, 0, ENOSYS, LQ_EUNSUPPORTED}, {MUTEX_INIT, 0, ENOTSUP, LQ_EUNSUPPORTED},
+        {MUTEX_INIT, 1, ENOSYS, LQ_EUNSUPPORTED}, {MUTEX_INIT, 2, ENOMEM, LQ_ENOMEM},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        fail_calls(kinds[i].call, 0, 1, kinds[i].error);
-        assert_int_equal(lqi_locks_init(&(struct lqi_lock *){&lock}, 1), kinds[i].code);
+        fail_calls(kinds[i].call, kinds[i].after, 1, kinds[i].error);
+        assert_int_equal(lqi_locks_init(all, 3), kinds[i].code);
         all_failed();
+        assert_non_null(strstr(lq_error_text(), kinds[i].code == LQ_ENOMEM ? "make a lock" : "robust"));
+        assert_null(strstr(lq_error_text(), "at byte"));
     }
-    assert_int_equal(lqi_locks_init(&(struct lqi_lock *){&lock}, 1), LQ_OK);
-    assert_int_equal(lqi_lock(&lock, "a test"), LQI_LOCKED);
-    lqi_unlock(&lock);
+    memset(locks, 0xff, sizeof locks);
+    assert_int_equal(lqi_locks_init(all, 3), LQ_OK);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(lqi_lock(&locks[i], "a test"), LQI_LOCKED);
+        lqi_unlock(&locks[i]);
+    }
 }
 
 static void *hold(void *context)
@@ -121,6 +128,12 @@ static void a_lock_that_is_not_had_says_why(void **state)
     assert_int_equal(lqi_lock(&lock, "a test"), LQ_EIO);
     all_failed();
     assert_non_null(strstr(lq_error_text(), "a test"));
+    assert_null(strstr(lq_error_text(), "at byte"));
+    fail_calls(MUTEX_TRYLOCK, 0, 1, ENOTRECOVERABLE);
+    assert_int_equal(lqi_lock(&lock, "a test"), LQ_EIO);
+    all_failed();
+    assert_non_null(strstr(lq_error_text(), "a test"));
+    assert_non_null(strstr(lq_error_text(), "an owner died"));
 
     assert_int_equal(lqi_lock(&lock, "a test"), LQI_LOCKED);
     int patience = lqi_lock_patience_ms;
