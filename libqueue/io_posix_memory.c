@@ -59,8 +59,9 @@ int lqi_posix_locked(const struct lqi_io *io, int fd, uint64_t first, uint64_t c
 /* ---- maps -------------------------------------------------------------- */
 
 /* Why a page could not be had: the file cannot be read there, or else there was no room for it. */
-static int why_not_populated(int fd, uint64_t offset, size_t size, size_t page)
+static int why_not_populated(int fd, uint64_t offset, size_t size)
 {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (size_t at = 0; at < size; at += page) {
         char byte;
         ssize_t result;
@@ -86,13 +87,10 @@ int lqi_posix_map(const struct lqi_io *io, int fd, uint64_t offset, size_t size,
                      void **map_out)
 {
     (void)io;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
     struct stat stat;
 
-    if (size == 0 || size > PTRDIFF_MAX || mirrored > size || size + mirrored > PTRDIFF_MAX || offset % page != 0 ||
-        (mirrored > 0 && (size % page != 0 || mirrored % page != 0)))
-        return EINVAL;
+    if (size > PTRDIFF_MAX / 2 || mirrored > size) return EINVAL; /* so says the kernel itself of what is nothing, or not in whole pages */
     /* Touching a page past the end of the file is a SIGBUS. */
     if (fstat(fd, &stat) < 0) return errno;
     if ((uint64_t)stat.st_size < offset || (uint64_t)stat.st_size - offset < size) return EINVAL;
@@ -111,7 +109,7 @@ int lqi_posix_map(const struct lqi_io *io, int fd, uint64_t offset, size_t size,
         error = populate(map, size + mirrored);
     if (error) {
         munmap(map, size + mirrored);
-        return error == EFAULT ? why_not_populated(fd, offset, size, page) : error;
+        return error == EFAULT ? why_not_populated(fd, offset, size) : error;
     }
     *map_out = map;
     return 0;

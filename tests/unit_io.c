@@ -251,6 +251,7 @@ static int fill_a_small_disk(void *path)
     int error = io->map(io, other, 0, 1 << 20, 0, true, &map);
     if (error == 0) return CHILD_SKIP; /* a kernel before 5.14 cannot say */
     CHECK(error == ENOSPC && map == NULL);
+    CHECK(io->map(io, other, 0, 1 << 20, 1 << 20, true, &map) == ENOSPC && map == NULL);
 
     CHECK(io->truncate(io, fd, 4096) == 0);
     CHECK(io->map(io, other, 0, 512 << 10, 0, true, &map) == 0);

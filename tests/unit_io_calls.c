@@ -390,9 +390,20 @@ static void a_page_that_cannot_be_had_is_a_full_disk_unless_reading_says_otherwi
     fail_calls(MADVISE, 0, 1, EFAULT);
     assert_int_equal(try_map(&place), ENOSPC);
     all_failed();
+    for (unsigned page = 0; page < 2; page++) { /* whichever of them it is */
+        fail_calls(MADVISE, 0, 1, EFAULT);
+        and_then_fail(PREAD, EIO);
+        plan.then_after = page;
+        assert_int_equal(try_map(&place), EIO);
+        all_failed();
+    }
     fail_calls(MADVISE, 0, 1, EFAULT);
-    and_then_fail(PREAD, EIO);
-    assert_int_equal(try_map(&place), EIO);
+    and_then_fail(PREAD, EIO); /* of what is behind them */
+    plan.then_after = 2;
+    assert_int_equal(try_map(&place), ENOSPC);
+    fail_calls(MADVISE, 0, 1, EFAULT);
+    and_then_fail(PREAD, 0); /* somebody has cut the file */
+    assert_int_equal(try_map(&place), ENOSPC);
     all_failed();
     fail_calls(MADVISE, 0, 1, EFAULT);
     and_then_fail(PREAD, EINTR);
@@ -404,9 +415,15 @@ static void a_page_that_cannot_be_had_is_a_full_disk_unless_reading_says_otherwi
 static void what_would_not_fit_the_address_space_is_refused(void **state)
 {
     struct place place = open_place(state);
+    const size_t most = (size_t)PTRDIFF_MAX / 2; /* with all of it mirrored */
     void *map = NULL;
-    assert_int_equal(io->map(io, place.fd, 0, (size_t)PTRDIFF_MAX - 4095, (size_t)PTRDIFF_MAX - 4095, false, &map), EINVAL);
-    assert_int_equal(io->map(io, place.fd, 0, (size_t)PTRDIFF_MAX + 1, 0, false, &map), EINVAL);
+    plan.size_told = INT64_MAX;
+    assert_int_equal(io->map(io, place.fd, 0, SIZE_MAX, 0, false, &map), EINVAL);
+    assert_int_equal(io->map(io, place.fd, 0, SIZE_MAX - 4095, SIZE_MAX - 4095, false, &map), EINVAL);
+    assert_int_equal(io->map(io, place.fd, 0, most + 1, most + 1, false, &map), EINVAL);
+    assert_int_equal(io->map(io, place.fd, 0, most + 1, 0, false, &map), EINVAL);
+    assert_int_equal(io->map(io, place.fd, 0, most, 0, false, &map), ENOMEM); /* no machine has so many addresses yet */
+    plan.size_told = 0;
     assert_null(map);
     close_place(&place);
 }

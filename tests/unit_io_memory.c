@@ -43,9 +43,15 @@ static void a_lock_is_seen_by_all_but_its_owner_and_goes_with_the_open_file(void
 
     io->close(io, open_file(dir, "a", LQI_OPEN_WRITE)); /* would drop a lock of the old kind */
     assert_true(is_locked(looking, far, 1));
+    for (uint64_t byte = far - 2; byte < far; byte++) assert_int_equal(io->lock(io, ours, byte), 0);
+    assert_int_equal(io->unlock(io, ours, far - 1), 0);
+    assert_true(is_locked(looking, far - 2, 1)); /* each for itself */
+    assert_false(is_locked(looking, far - 1, 1));
+    assert_true(is_locked(looking, far, 1));
+    assert_int_equal(io->unlock(io, ours, far - 2), 0);
     assert_int_equal(io->unlock(io, ours, far), 0);
     assert_int_equal(io->unlock(io, ours, far), 0);
-    assert_false(is_locked(looking, far, 1));
+    assert_false(is_locked(looking, far - 2, 3));
     assert_true(is_locked(looking, far, 2));
     io->close(io, theirs);
     assert_false(is_locked(looking, 0, far + 10));
@@ -151,8 +157,11 @@ static void two_maps_of_a_file_are_the_same_memory(void **state)
     assert_memory_equal(two, "abcd", 4);
     assert_int_equal(io->read(io, fd, 4096, back, 4, &got), 0);
     assert_memory_equal(back, "abcd", 4);
-    io->unmap(io, one, 65536, 0);
     io->unmap(io, two, 100, 0);
+    assert_int_equal(io->map(io, looking, 4096, 1, 0, false, &two), 0);
+    assert_memory_equal(two, "a", 1);
+    io->unmap(io, two, 1, 0);
+    io->unmap(io, one, 65536, 0);
     io->unmap(io, NULL, 100, 0);
     io->close(io, looking);
     io->close(io, fd);
@@ -202,8 +211,11 @@ static void nothing_is_mapped_that_the_file_does_not_have(void **state)
     assert_int_equal(io->map(io, fd, 0, 0, 0, false, &map), EINVAL);
     assert_int_equal(io->map(io, fd, 1, page, 0, false, &map), EINVAL);
     assert_int_equal(io->map(io, fd, 0, page, 2 * page, false, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 2 * page, page, 2 * page, false, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 0, 2 * page, page + 8, false, &map), EINVAL);
     assert_int_equal(io->map(io, fd, 0, page + 8, page, false, &map), EINVAL);
     assert_int_equal(io->map(io, fd, 0, 2 * page, 8, false, &map), EINVAL);
+    assert_int_equal(io->map(io, fd, 0, 2 * page, 1, false, &map), EINVAL);
     assert_int_equal(io->map(io, fd, 0, SIZE_MAX & ~(page - 1), 0, false, &map), EINVAL);
     looking = open_file(dir, "a", LQI_OPEN_READ);
     assert_int_equal(io->map(io, looking, 0, page, 0, true, &map), EACCES);
