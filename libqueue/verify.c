@@ -114,9 +114,9 @@ static bool verify_segment(struct verify *verify, uint64_t first_id, bool last, 
 
     lqi_segment_name(name, first_id);
     snprintf(shown, sizeof shown, "log/%s", name);
-    verify->result.segments++;
     int err = lqi_segment_open(&segment, log->io, log->log_dir, first_id, log->uuid, false);
     if (err == LQ_ENOTFOUND) return true; /* deleted meanwhile */
+    verify->result.segments++;
     if (cannot_be_read(err)) return false; /* the walk tells it, with what is lost */
     if (err) {
         find(verify, err, shown, 0, 0, 0, lq_error_text());
@@ -316,16 +316,16 @@ static void verify_consumer(struct verify *verify, const char *name)
     int err;
 
     snprintf(shown, sizeof shown, "consumers/%s.pos", name);
-    verify->result.consumers++;
     /* It is written in place while the queue is in use. */
     for (int tries = 0;; tries++) {
         noted.verify = tries == LQI_LOOKS_AGAIN ? verify : NULL;
         noted.count = 0;
         err = look_at_position(verify->view.queue, name, &noted);
-        if (err == LQ_ENOTFOUND || (!err && !noted.count)) return;
-        if (noted.verify) break;
+        if (err == LQ_ENOTFOUND) return; /* deleted meanwhile */
+        if (noted.verify || (!err && !noted.count)) break;
         lqi_view_pause();
     }
+    verify->result.consumers++;
     if (err) find_whole(verify, err, shown, lq_error_text());
 }
 
