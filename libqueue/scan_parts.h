@@ -44,11 +44,9 @@ int lqi_scan_hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *r
 int lqi_scan_unreadable(struct lqi_scan *scan);
 /* Makes the hole the text of the error. */
 void lqi_scan_tell(const struct lqi_hole *hole);
-/* A hole of whole files, before the segment of first id `id` that begins at `position`. */
-int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t next);
 /* The id in the name of the file behind the open one; UINT64_MAX when there is none. */
 int lqi_scan_next_file(struct lqi_scan *scan, uint64_t *id_out);
-/* Opens the segment that holds the present position. */
+/* Opens the segment that holds the present position. None is open when that fails. */
 int lqi_scan_open_segment(struct lqi_scan *scan, uint64_t limit);
 
 #endif

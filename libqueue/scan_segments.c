@@ -9,15 +9,13 @@
 
 #define LIST_TRIES 1000
 
-int lqi_scan_missing(struct lqi_scan *scan, uint64_t position, uint64_t next)
+/* A hole of whole files, before the segment of first id `next` (0: not known) that begins at `position`. */
+static int missing(struct lqi_scan *scan, uint64_t position, uint64_t next)
 {
     uint64_t kept = lqi_scan_oldest_id(scan->log), id = next ? next : scan->next_id;
     char name[LQI_SEGMENT_NAME_SIZE];
 
-    lqi_scan_close_segment(scan);
-    lqi_scan_forget_buffer(scan);
     int result = lqi_scan_hole(scan, position, id, "this segment is missing");
-    lqi_scan_forget_buffer(scan);
     lqi_segment_name(name, scan->hole.first_id ? scan->hole.first_id : id);
     snprintf(scan->hole.file, sizeof scan->hole.file, "log/%s", name);
     scan->hole.offset = 0;
@@ -67,15 +65,8 @@ static int step_over(struct lqi_scan *scan, const uint64_t *ids, size_t count, s
     int err = next_good(scan, ids, count, &index, &to);
     if (err && err != LQ_EMPTY) return err;
     if (!err) id = ids[index];
-    if (to < scan->position) to = scan->position; /* positions never go back, whatever a file says */
-    if (!reason) return lqi_scan_missing(scan, to, id);
-    lqi_scan_close_segment(scan);
-    lqi_scan_forget_buffer(scan);
-    scan->from_ring = true; /* the name is set below, not taken from an open file */
-    int result = lqi_scan_hole(scan, to, id, reason);
-    scan->from_ring = false;
-    lqi_scan_forget_buffer(scan);
-    return result;
+    to = lqi_max64(to, scan->position); /* positions never go back, whatever a file says */
+    return reason ? lqi_scan_hole(scan, to, id, reason) : missing(scan, to, id);
 }
 
 /* An unsealed segment with others behind it ends where the first of them begins that can be opened, and does not begin before it. */
@@ -116,6 +107,14 @@ int lqi_scan_next_file(struct lqi_scan *scan, uint64_t *id_out)
     return LQ_OK;
 }
 
+/* The walk goes on in the open segment; where that begins behind the present position, nothing is between. */
+static void go_on_in_segment(struct lqi_scan *scan)
+{
+    uint64_t sought_id = scan->sought_id;
+    if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
+    scan->sought_id = sought_id;
+}
+
 /* A file that is none of ours may have the name of a message in the middle of a good segment: that one goes on
  * beyond it. LQ_EMPTY: there is none such. */
 static int use_covering(struct lqi_scan *scan, const uint64_t *ids, size_t index)
@@ -125,12 +124,11 @@ static int use_covering(struct lqi_scan *scan, const uint64_t *ids, size_t index
         if (lqi_log_passes_over(scan->log, err)) continue;
         if (err) return err;
         if (scan->segment.sealed && scan->position < scan->segment_end && scan->next_id < scan->segment.end.next_id) {
-            if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
+            go_on_in_segment(scan);
             return LQ_OK;
         }
         break;
     }
-    lqi_scan_close_segment(scan);
     return LQ_EMPTY;
 }
 
@@ -167,11 +165,8 @@ static int settle_in(struct lqi_scan *scan, const uint64_t *ids, size_t count, s
     if (scan->position < scan->segment.head.position) err = begins_too_late(scan, ids, count, index, limit, &late);
     if (late) return step_over_damaged(scan, ids, count, index, limit, "the header says that it begins behind what follows it");
     if (!err) err = end_by_next(scan, ids, count, index);
-    if (err) { /* or the next try would find it open, and not ask again */
-        lqi_scan_close_segment(scan);
-        return err;
-    }
-    if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
+    if (err) return err;
+    go_on_in_segment(scan);
     return scan->position < scan->segment_end ? LQ_OK : step_over(scan, ids, count, index, limit, NULL);
 }
 
@@ -181,12 +176,11 @@ static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count
     uint64_t kept = lqi_scan_oldest_id(scan->log);
     /* What retention has deleted is not lost with the oldest file, if that cannot be opened. */
     if (place == 0 && scan->next_id < kept)
-        return lqi_scan_missing(scan, lqi_max64(scan->position, lqi_scan_oldest_position(scan->log)), kept);
+        return missing(scan, lqi_max64(scan->position, lqi_scan_oldest_position(scan->log)), kept);
     if (place == 0) return step_over(scan, ids, count, (size_t)-1, limit, NULL);
 
     size_t index = place - 1;
     int err = use_segment(scan, ids[index]);
-    if (err == LQ_ENOTFOUND) return err;
     if (is_bad(scan, err)) {
         char reason[sizeof scan->hole.text];
         bool failed = err == LQ_EIO;
@@ -199,16 +193,11 @@ static int find_in_list(struct lqi_scan *scan, const uint64_t *ids, size_t count
     return err ? err : settle_in(scan, ids, count, index, limit);
 }
 
-int lqi_scan_open_segment(struct lqi_scan *scan, uint64_t limit)
+static int find_in_directory(struct lqi_scan *scan, uint64_t limit)
 {
     uint64_t *ids;
     size_t count;
 
-    /* Going on to the next segment, its name is the id we want. */
-    if (use_segment(scan, scan->next_id) == LQ_OK) {
-        if (scan->segment.sealed && scan->segment.head.position == scan->position && scan->position < scan->segment_end)
-            return LQ_OK;
-    }
     for (unsigned tries = 0;; tries++) {
         const struct lqi_log_state *state = scan->log->state;
         scan->files_end = state ? atomic_load_explicit(&state->written, memory_order_acquire) : UINT64_MAX;
@@ -222,6 +211,18 @@ int lqi_scan_open_segment(struct lqi_scan *scan, uint64_t limit)
     }
 }
 
+int lqi_scan_open_segment(struct lqi_scan *scan, uint64_t limit)
+{
+    /* Going on to the next segment, its name is the id we want. */
+    if (use_segment(scan, scan->next_id) == LQ_OK) {
+        if (scan->segment.sealed && scan->segment.head.position == scan->position && scan->position < scan->segment_end)
+            return LQ_OK;
+    }
+    int err = find_in_directory(scan, limit);
+    if (err) lqi_scan_close_segment(scan); /* or the next try would find one open, and not ask where it ends */
+    return err;
+}
+
 /* ---- seeking ------------------------------------------------------------ */
 
 /* Starts in the segment `ids[index]`, at the place its index has for the id. */
@@ -233,7 +234,7 @@ static int seek_in_segment(struct lqi_scan *scan, uint64_t first_id, uint64_t id
     if (!err) err = lqi_segment_find_id(&scan->segment, id, &entry, &index_damaged);
     if (err) return err;
     lqi_scan_start(scan, entry.position, id);
-    lqi_scan_forget_buffer(scan);
+    lqi_scan_forget_buffer(scan); /* what was bad may be good by now */
     return LQ_OK;
 }
 
@@ -242,7 +243,6 @@ int lqi_scan_seek_id(struct lqi_scan *scan, uint64_t id)
     uint64_t *ids;
     size_t count;
 
-    lqi_scan_drop_record(scan);
     int err = lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL);
     if (err) return err;
     size_t place = last_not_above(ids, count, id);
@@ -257,7 +257,6 @@ int lqi_scan_seek_id(struct lqi_scan *scan, uint64_t id)
     }
     /* A segment that cannot be opened is a hole, and the walk will say so. */
     if (lqi_log_passes_over(scan->log, err)) {
-        lqi_scan_close_segment(scan);
         lqi_scan_start(scan, lqi_scan_oldest_position(scan->log), id);
         err = LQ_OK;
     }
@@ -280,13 +279,13 @@ static bool made_before(struct lqi_scan *scan, const uint64_t *ids, size_t from,
 /* The index of the last segment made before `time_us`: all messages before it are older. */
 static size_t segment_before(struct lqi_scan *scan, const uint64_t *ids, size_t count, int64_t time_us)
 {
-    size_t low = 0, high = count, index; /* ids[low - 1] was made before it */
+    size_t low = 1, high = count, index; /* ids[low - 1] was made before it, or is the first */
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (made_before(scan, ids, middle, high, time_us, &index)) low = index + 1;
         else high = middle;
     }
-    return low ? low - 1 : 0;
+    return low - 1;
 }
 
 int lqi_scan_seek_time(struct lqi_scan *scan, int64_t time_us, uint64_t limit)
@@ -297,7 +296,7 @@ int lqi_scan_seek_time(struct lqi_scan *scan, int64_t time_us, uint64_t limit)
 
     int err = lqi_segment_list(scan->log->io, scan->log->log_dir, &ids, &count, NULL);
     if (err) return err;
-    lqi_scan_start(scan, lqi_scan_oldest_position(scan->log), count ? ids[0] : lqi_scan_oldest_id(scan->log));
+    lqi_scan_start(scan, lqi_scan_oldest_position(scan->log), lqi_scan_oldest_id(scan->log));
     if (count) {
         size_t index = segment_before(scan, ids, count, time_us);
         if (use_segment(scan, ids[index]) == LQ_OK &&

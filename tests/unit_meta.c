@@ -17,10 +17,6 @@
 #include "support/sample_meta.h"
 #include "support/scratch.h"
 
-enum { COPY = 512, SLOT0 = 1024, SLOT1 = 1536 };
-
-static const struct lqi_trim trim7 = {.sequence = 7, .first_id = 1001, .position = 0x40000, .synced = 0x40100, .next_id = 1010};
-
 static void assert_same_trim(const struct lqi_trim *a, const struct lqi_trim *b)
 {
     assert_int_equal(a->sequence, b->sequence);
@@ -199,19 +195,6 @@ static void stored_options_that_make_no_sense_are_damage(void **state)
 
 /* ---- trim slots -------------------------------------------------------- */
 
-/* A meta with both slots in use: 6 in slot 0, 7 in slot 1. */
-static void two_slots(uint8_t bytes[LQI_META_SIZE])
-{
-    uint8_t other[LQI_META_SIZE];
-    struct lqi_trim trim6 = trim7;
-
-    trim6.sequence = 6;
-    trim6.first_id = 501;
-    lqi_meta_encode(other, &sample, &trim6);
-    lqi_meta_encode(bytes, &sample, &trim7);
-    memcpy(bytes + SLOT0, other + SLOT0, 512);
-}
-
 static uint64_t newest_of(const uint8_t *bytes)
 {
     struct lqi_trim trim;
@@ -257,22 +240,57 @@ static void a_trim_slot_of_another_place_or_queue_does_not_count(void **state)
     assert_int_equal(newest_of(bytes), 0);
 }
 
+/* A meta with nothing but this in slot 0, where even numbers belong. */
+static const uint8_t *meta_with(const struct lqi_trim *trim)
+{
+    static uint8_t bytes[LQI_META_SIZE];
+    struct lqi_trim even = *trim;
+
+    even.sequence = 0;
+    lqi_meta_encode(bytes, &sample, &even);
+    lqi_put64(bytes + SLOT0, trim->sequence);
+    lqi_put64(bytes + SLOT0 + 504, lqi_checksum_at(bytes + SLOT0, 504, lqi_get64(sample.uuid)));
+    return bytes;
+}
+
 static void trim_slots_with_senseless_numbers_do_not_count(void **state)
 {
     (void)state;
-    const struct {
-        unsigned offset;
-        uint64_t value;
-    } cases[] = {{0, 0}, {8, 0}, {8, (uint64_t)1 << 63}, {16, 0x40001}};
+    const struct lqi_trim good[] = {
+        {2, 1, 0, 0, 1},
+        {6, 1010, 0x40100, 0x40100, 1010},
+        {LQI_ID_END - 2, LQI_ID_END - 1, LQI_POSITION_END, LQI_ID_END - 1, LQI_ID_END - 1},
+    }, bad[] = {
+        {0, 1, 0, 0, 1}, {7, 1, 0, 0, 1}, {LQI_ID_END, 1, 0, 0, 1}, /* sequence */
+        {6, 0, 0, 0, 1}, {6, 1011, 0, 0, 1010}, {6, LQI_ID_END, 0, 0, LQI_ID_END}, {6, 1, 0, 0, LQI_ID_END}, /* ids */
+        {6, 1, 0x40001, 0x40100, 1}, {6, 1, 0x40108, 0x40100, 1}, /* positions */
+        {6, 1, LQI_POSITION_END + 8, LQI_ID_END - 1, 1}, {6, 1, 0, LQI_ID_END, 1},
+    };
 
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        uint8_t bytes[LQI_META_SIZE], *slot = bytes + SLOT0;
-        two_slots(bytes);
-        memset(bytes + SLOT1, 0, 512);
-        lqi_put64(slot + cases[i].offset, cases[i].value);
-        lqi_put64(slot + 504, lqi_checksum_at(slot, 504, lqi_get64(sample.uuid)));
-        assert_int_equal(newest_of(bytes), 0);
-    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) assert_int_equal(newest_of(meta_with(&good[i])), good[i].sequence);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (newest_of(meta_with(&bad[i])) != 0) fail_msg("case %zu counts", i);
+}
+
+static void the_byte_is_told_where_a_meta_is_damaged(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+    struct lqi_meta meta;
+    struct lqi_trim trim;
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    assert_int_equal(lqi_meta_decode(bytes, 2000, &meta), LQ_ECORRUPT);
+    assert_string_equal(lq_error_text(), "meta at byte 2000: the file ends, it should have 2048 bytes");
+    assert_int_equal(lqi_trim_decode(bytes, SLOT1, sample.uuid, &trim), LQ_ECORRUPT);
+    assert_string_equal(lq_error_text(), "meta at byte 1024: neither trim slot verifies");
+    lqi_put32(bytes + 48, 77);
+    sign(bytes);
+    assert_int_equal(decode(bytes), LQ_ECORRUPT);
+    assert_string_equal(lq_error_text(), "meta at byte 48: an option makes no sense");
+    bytes[0] ^= 1;
+    assert_int_equal(decode(bytes), LQ_ECORRUPT);
+    assert_string_equal(lq_error_text(), "meta at byte 560: an option makes no sense");
 }
 
 /* ---- the file ---------------------------------------------------------- */
@@ -457,6 +475,53 @@ static void a_trim_that_fails_leaves_the_old_or_the_new(void **state)
     io->close(io, dir);
 }
 
+/* ---- repaired meanwhile --------------------------------------------------- */
+
+static void look_in_place(struct io_fault *fault, void *context)
+{
+    struct lqi_meta meta;
+    struct lqi_trim trim;
+    struct lqi_file file;
+
+    assert_int_equal(lqi_meta_open(io, *(int *)context, false, &file, &meta, &trim), LQ_OK);
+    file.io = &fault->io;
+    int err = lqi_meta_check_in_place(&file, *(int *)context);
+    assert_int_equal(err, fault->hits ? LQ_EIO : LQ_OK);
+    file.io = io;
+    lqi_file_close(&file);
+}
+
+static void whoever_holds_a_meta_that_was_replaced_is_told(void **state)
+{
+    int dir = open_dir(state);
+    struct lqi_meta meta;
+    struct lqi_trim trim;
+    struct lqi_file file;
+
+    assert_int_equal(lqi_meta_create(io, dir, &sample), LQ_OK);
+    assert_int_equal(each_fault(look_in_place, &dir), 2 + 2 * 2);
+    assert_int_equal(lqi_meta_open(io, dir, true, &file, &meta, &trim), LQ_OK);
+    assert_int_equal(lqi_meta_check_in_place(&file, dir), LQ_OK);
+    assert_int_equal(io->unlink(io, dir, LQI_META_NAME), 0);
+    assert_int_equal(lqi_meta_check_in_place(&file, dir), LQ_ENOTFOUND);
+    assert_int_equal(lqi_meta_create(io, dir, &sample), LQ_OK);
+    assert_int_equal(lqi_meta_check_in_place(&file, dir), LQ_EBUSY);
+    assert_non_null(strstr(lq_error_text(), "repaired"));
+    lqi_file_close(&file);
+    io->close(io, dir);
+}
+
+static void a_meta_that_could_not_be_opened_has_no_trim(void **state)
+{
+    (void)state;
+    const struct lqi_file none = LQI_FILE_NONE;
+    struct lqi_trim trim = trim7;
+
+    assert_int_equal(lqi_trim_load(&none, sample.uuid, &trim), LQ_ECORRUPT);
+    assert_string_equal(lq_error_text(), "meta cannot be read");
+    assert_same_trim(&trim, &(struct lqi_trim){0});
+}
+
 /* Whoever wrote it may have died before he had synced it. */
 static void no_slot_is_written_over_before_the_other_is_durable(void **state)
 {
@@ -489,6 +554,9 @@ int main(void)
         cmocka_unit_test(the_newer_trim_slot_counts_and_the_older_stands_in),
         cmocka_unit_test(a_trim_slot_of_another_place_or_queue_does_not_count),
         cmocka_unit_test(trim_slots_with_senseless_numbers_do_not_count),
+        cmocka_unit_test(the_byte_is_told_where_a_meta_is_damaged),
+        cmocka_unit_test(a_meta_that_could_not_be_opened_has_no_trim),
+        with_files(whoever_holds_a_meta_that_was_replaced_is_told),
         with_files(a_meta_is_made_once),
         with_files(trims_are_kept_in_turn),
         with_files(damaged_trim_slots_do_not_keep_a_queue_shut),

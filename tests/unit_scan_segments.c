@@ -337,15 +337,18 @@ static void a_segment_that_says_it_begins_before_the_one_before_it_ends_nothing(
     OK(lq_close(queue));
 }
 
-/* Two messages from `id` on, however often the machine fails. */
-static void begin_at(lq_queue *queue, uint64_t hint, uint64_t id)
+enum way { BY_ID, BY_HINT, STRAIGHT, WAYS };
+
+/* Two messages from `id` on, which is at `position`, however often the machine fails. */
+static void begin_at(lq_queue *queue, enum way way, uint64_t position, uint64_t id)
 {
     static struct lqi_scan scan;
     uint64_t limit = lqi_log_visible(&queue->log);
-    int err;
+    int err = LQ_OK;
     lqi_scan_init(&scan, &queue->log, LQI_SCAN_BLOCK);
-    do err = hint == UINT64_MAX ? lqi_scan_seek_id(&scan, id) : lqi_scan_seek_hint(&scan, hint, id, limit);
-    while (err == LQ_ELIMIT);
+    if (way == STRAIGHT) lqi_scan_start(&scan, position, id);
+    else do err = way == BY_ID ? lqi_scan_seek_id(&scan, id) : lqi_scan_seek_hint(&scan, position, id, limit);
+        while (err == LQ_ELIMIT);
     OK(err);
     for (uint64_t next = id; next < id + 2; next++) {
         do err = lqi_scan_next(&scan, limit);
@@ -378,16 +381,43 @@ static void who_begins_in_the_middle_is_not_led_astray_by_a_strange_file(void **
         snprintf(path, sizeof path, "q/log/%s", name);
         api_file_write(api_path(*state, path), "what is this", 12);
         for (uint64_t id = first + 10; id < first + PER_SEGMENT; id += 7) {
-            for (int by_hint = 0; by_hint < 2; by_hint++) {
-                for (uint64_t nth = 0; nth == 0 || fault.hits; nth++) {
+            for (enum way way = 0; way < WAYS; way++)
+                for (uint64_t nth = 1, hits = 1; hits; nth++) {
                     io_fault_plan(&fault, IO_OPEN, nth, false, EMFILE);
-                    begin_at(queue, by_hint ? positions[id] : UINT64_MAX, id);
+                    begin_at(queue, way, positions[id], id);
+                    hits = fault.hits;
                 }
-            }
         }
     }
+    io_fault_end(&fault);
     OK(lq_close(queue));
     io_fault_release(&fault);
+}
+
+/* Up to what was written it is lost with the file; behind that the ring has it. */
+static void what_is_not_written_yet_is_met_though_the_last_file_cannot_be_read(void **state)
+{
+    lq_queue *queue = api_open(state, &(lq_options){.sync = LQ_SYNC_NEVER, .segment_size = 1 << 20, .ring_size = 64 << 10});
+    static struct lqi_scan scan;
+    api_put_range(queue, 1, MESSAGES, BODY);
+    api_put_range(queue, MESSAGES + 1, MESSAGES + 5, BODY);
+    uint64_t limit = lqi_log_visible(&queue->log), lost = 0, met = 0;
+    int err;
+    HOLDS(atomic_load(&queue->log.state->written) < limit);
+    damage_zero(api_segment(api_path(*state, "q"), 0), 0, LQI_SEGMENT_HEADER);
+    lqi_scan_init(&scan, &queue->log, LQI_SCAN_BLOCK);
+    lqi_scan_start(&scan, 0, 1);
+    while ((err = lqi_scan_next(&scan, limit)) != LQ_EMPTY) {
+        HOLDS(err == LQ_OK || err == LQI_HOLE);
+        if (err == LQI_HOLE) lost += scan.hole.count;
+        if (err == LQI_HOLE) continue;
+        EQUAL(scan.record.first_id, lost + ++met);
+        HOLDS(scan.record.position >= atomic_load(&queue->log.state->written));
+    }
+    HOLDS(lost > 0 && met > 0);
+    EQUAL(lost + met, MESSAGES + 5);
+    lqi_scan_release(&scan);
+    OK(lq_close(queue));
 }
 
 /* ---- the oldest segment ------------------------------------------------------------ */
@@ -443,6 +473,7 @@ int main(void)
         IN_DIRECTORY(a_segment_that_goes_after_it_was_listed_has_the_list_made_anew),
         IN_DIRECTORY(a_directory_that_is_never_as_it_was_listed_is_an_error_and_no_damage),
         IN_DIRECTORY(who_begins_in_the_middle_is_not_led_astray_by_a_strange_file),
+        IN_DIRECTORY(what_is_not_written_yet_is_met_though_the_last_file_cannot_be_read),
         IN_DIRECTORY(what_retention_has_deleted_is_not_lost_with_the_oldest_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,6 +24,23 @@ static const struct lqi_meta sample = {
     },
 };
 
+enum { COPY = 512, SLOT0 = 1024, SLOT1 = 1536 };
+
+static const struct lqi_trim trim7 = {.sequence = 7, .first_id = 1001, .position = 0x40000, .synced = 0x40100, .next_id = 1010};
+
+/* A meta with both slots in use: 6 in slot 0, 7 in slot 1. */
+static inline void two_slots(uint8_t bytes[LQI_META_SIZE])
+{
+    uint8_t other[LQI_META_SIZE];
+    struct lqi_trim trim6 = trim7;
+
+    trim6.sequence = 6;
+    trim6.first_id = 501;
+    lqi_meta_encode(other, &sample, &trim6);
+    lqi_meta_encode(bytes, &sample, &trim7);
+    memcpy(bytes + SLOT0, other + SLOT0, 512);
+}
+
 static inline void assert_same_options(const lq_options *a, const lq_options *b)
 {
     assert_int_equal(a->size, b->size);
