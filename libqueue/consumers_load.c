@@ -62,9 +62,7 @@ int lqi_consumer_load(const struct lqi_consumers *consumers, const char *name, s
     struct lqi_tail tail = {0};
 
     atomic_store(&consumer->going, 0); /* before the name: who looks without a lock asks again after reading it */
-    size_t length = strlen(name);
-    for (size_t i = 0; i < sizeof consumer->name; i++)
-        __atomic_store_n(&consumer->name[i], (char)(i < length ? name[i] : 0), __ATOMIC_RELEASE);
+    for (size_t i = 0; i <= strlen(name); i++) __atomic_store_n(&consumer->name[i], name[i], __ATOMIC_RELEASE);
     consumer->region_ready = 0;
     atomic_store(&consumer->in_doubt, 0);
     int err = lqi_position_open(&position, consumers->log->io, consumers->dir, name, consumers->log->uuid, true);
@@ -108,7 +106,6 @@ static void put_word(void *context, uint64_t id, uint32_t word)
     struct lqi_consumer_words *words = context;
     struct lqi_slot *slot = lqi_slot_of(words->consumer, words->region, id);
 
-    if (id <= lqi_floor(words->consumer)) return; /* retention has overtaken it */
     if (word & LQI_WORD_SETTLED) lqi_slot_settle(words->consumer, slot, id);
     slot->attempts = lqi_min64(word & LQI_WORD_ATTEMPTS, LQI_ATTEMPTS_MAX);
 }
@@ -118,9 +115,7 @@ static void put_word(void *context, uint64_t id, uint32_t word)
 static int settle_earlier(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, const struct lqi_position *position)
 {
     if (position->newest.sequence == consumer->epoch) return LQ_OK;
-    int err = lqi_consumer_sync_file(consumers->log, consumer, position);
-    if (!err) consumer->epoch = position->newest.sequence;
-    return err;
+    return lqi_consumer_sync_file(consumers->log, consumer, position);
 }
 
 /* Fills the region from the offset file, and begins a new incarnation in it, durably: words that an unsynced save
@@ -128,7 +123,7 @@ static int settle_earlier(const struct lqi_consumers *consumers, struct lqi_cons
 static int fill_region(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer, struct lqi_region *region,
                        struct lqi_position *position)
 {
-    struct lqi_position_sides sides = {lqi_region_sides(region, consumer->window), 0};
+    struct lqi_position_sides sides = {.side = lqi_region_sides(region, consumer->window)};
     struct lqi_consumer_words words = {consumer, region};
     struct lqi_log *log = consumers->log;
     uint64_t incarnation;
@@ -146,17 +141,14 @@ static int fill_region(const struct lqi_consumers *consumers, struct lqi_consume
     /* The entry makes the words of other incarnations void: those of its own must be durable before. */
     struct lqi_position_entry entry = {.floor = lqi_floor(consumer), .delivered = lqi_delivered(consumer), .incarnation = incarnation};
     sides.epoch = consumer->epoch;
-    err = lqi_position_save_blocks(position, &entry, 1, UINT64_MAX, &sides, lqi_consumer_word_of, &words);
+    err = lqi_position_save_blocks(position, &entry, 0, UINT64_MAX, &sides, lqi_consumer_word_of, &words);
     if (!err) err = lqi_consumer_sync_file(log, consumer, position);
     if (err) return err;
     lqi_consumer_reincarnate(consumer, region, incarnation); /* not before: if we fail or die, lq_sync() saves what there is, and without its words */
-    consumer->dirty_low = UINT64_MAX;
-    consumer->dirty_high = 0;
+    consumer->dirty_high = 0; /* as it is in the file now */
     err = lqi_consumer_save(consumers, consumer, region, position);
     if (!err) err = lqi_position_sweep(position);
-    if (!err) err = lqi_consumer_sync_file(log, consumer, position);
-    if (!err) consumer->epoch = consumer->sequence;
-    return err;
+    return err ? err : lqi_consumer_sync_file(log, consumer, position);
 }
 
 int lqi_consumer_make_region(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)

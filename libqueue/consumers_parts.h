@@ -26,7 +26,7 @@ uint32_t lqi_consumer_word_of(void *context, uint64_t id);
 int lqi_consumer_save_as(struct lqi_consumer_slot *consumer, struct lqi_region *region, struct lqi_position *position,
                          uint64_t durable, uint64_t durable_id, int64_t time_us);
 
-/* Syncs the file and nothing else. LQ_EPOISONED. */
+/* Syncs the file as it is, and with that an epoch ends. LQ_EPOISONED. */
 int lqi_consumer_sync_file(struct lqi_log *log, struct lqi_consumer_slot *consumer, const struct lqi_position *position);
 
 /* consumers_load.c: */

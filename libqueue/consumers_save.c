@@ -52,12 +52,14 @@ int lqi_consumer_sync_file(struct lqi_log *log, struct lqi_consumer_slot *consum
     int err = atomic_load(&consumer->in_doubt) ? lqi_position_write_again(position) : LQ_OK;
     if (err) return err;
     atomic_store(&consumer->in_doubt, 1);
-    if (lqi_file_sync(&position->file) == LQ_OK) {
-        atomic_store(&consumer->in_doubt, 0);
-        return LQ_OK;
+    if (lqi_file_sync(&position->file) != LQ_OK) {
+        lqi_poison(log);
+        return lqi_fail(LQ_EPOISONED, "%s; the queue is poisoned now", lq_error_text());
     }
-    lqi_poison(log);
-    return lqi_fail(LQ_EPOISONED, "%s; the queue is poisoned now", lq_error_text());
+    atomic_store(&consumer->in_doubt, 0);
+    consumer->epoch = consumer->sequence;
+    atomic_store(&consumer->unsynced, 0); /* last: what this says is durable must not be written over */
+    return LQ_OK;
 }
 
 int lqi_consumer_save_durably(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer,
@@ -65,12 +67,7 @@ int lqi_consumer_save_durably(const struct lqi_consumers *consumers, struct lqi_
 {
     int err = atomic_load(&consumer->unsaved) ? lqi_consumer_save(consumers, consumer, region, position) : LQ_OK;
     if (!err && lqi_poisoned(consumers->log)) err = lqi_fail(LQ_EPOISONED, "the queue is poisoned: a sync has failed");
-    if (err) return err;
-    err = lqi_consumer_sync_file(consumers->log, consumer, position);
-    if (err) return err;
-    consumer->epoch = consumer->sequence;
-    atomic_store(&consumer->unsynced, 0);
-    return LQ_OK;
+    return err ? err : lqi_consumer_sync_file(consumers->log, consumer, position);
 }
 
 static int sync_locked(const struct lqi_consumers *consumers, struct lqi_consumer_slot *consumer)

@@ -1,5 +1,5 @@
-/* A consumer that comes to life: what it brings into its offset file and in which order, where a new one begins, and what all
- * offset files together witness of the log. */
+/* A consumer that comes to life: what it brings into its offset file and in which order, and in whose place it comes. (Where it
+ * stands is in unit_consumers_stand.c.) */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -9,12 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
 #include "support/child.h"
-#include "support/each_fault.h"
 #include "support/hold.h"
 #include "support/noted_consumer.h"
 
@@ -47,6 +45,59 @@ static void has_lost_no_ack(void)
     for (size_t i = 0; i < 8; i++) EQUAL(taken[i].attempts, 2);
 }
 
+/* Its words first, then the entry that makes them count; each durable before the next. Where its messages are, nobody knows yet. */
+static void a_consumer_comes_to_life_in_an_incarnation_of_its_own(void **state)
+{
+    struct kept kept;
+    begin_anew(state);
+    struct lqi_position_entry before = entry_of("c", &kept);
+    consumer = api_consumer(queue, "c", NULL);
+    was_called("b1ses");
+    struct lqi_position_entry entry = entry_of("c", &kept);
+    EQUAL(entry.sequence, before.sequence + 1);
+    EQUAL(entry.incarnation, slot->incarnation);
+    HOLDS(entry.incarnation != before.incarnation);
+    EQUAL(entry.floor, 0);
+    EQUAL(entry.delivered, 10);
+    EQUAL(kept.settled, 2);
+    EQUAL(kept.tried, 10);
+    const struct lqi_region *region = consumer->member.region;
+    for (size_t i = 0; i < WINDOW; i++) HOLDS((region->slots[i].position == LQI_POSITION_UNKNOWN) == (i != 3 && i != 5));
+    OK(lqi_consumers_sync(&queue->consumers));
+    was_called(""); /* nothing has changed */
+    OK(lq_consumer_close(consumer));
+    has_lost_no_ack();
+    end();
+}
+
+static int read_no_words(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    return offset >= LQI_POSITION_BLOCKS_AT ? EIO : lqi_io_posix.read(io, fd, offset, data, size, got_out);
+}
+
+static int no_random(const struct lqi_io *io, void *data, size_t size)
+{
+    (void)io, (void)data, (void)size;
+    return EIO;
+}
+
+static void what_cannot_be_read_of_a_consumer_just_now_is_not_given_up(void **state)
+{
+    begin_anew(state);
+    machine.read = read_no_words;
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    TEXT_HAS("consumers/c.pos", "Input/output error");
+    machine.read = lqi_io_posix.read;
+    machine.random = no_random;
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    TEXT_HAS("get random bytes for consumers/c.pos", "Input/output error");
+    HOLDS(!strstr(lq_error_text(), "at byte")); /* of the file it is none */
+    machine.random = lqi_io_posix.random;
+    was_called("");
+    has_lost_no_ack();
+    end();
+}
+
 /* An entry of an incarnation whose words are not there would make all of them void. */
 static void who_fails_to_bring_a_consumer_to_life_leaves_its_words_to_who_saves_next(void **state)
 {
@@ -60,9 +111,12 @@ static void who_fails_to_bring_a_consumer_to_life_leaves_its_words_to_who_saves_
     end();
 }
 
+static uint64_t block_at; /* where the last block has gone */
+
 static int entry_and_death(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
 {
     int error = note_write(io, fd, offset, data, size);
+    if (offset >= LQI_POSITION_BLOCKS_AT) block_at = offset;
     return offset < LQI_POSITION_BLOCKS_AT ? EIO : error;
 }
 
@@ -95,13 +149,20 @@ static void who_fails_after_another_has_failed_leaves_the_words_too(void **state
     end();
 }
 
-/* The newest entry counts, but a power loss may take it back: the words of the one before it must not be written over. */
+/* The newest entry counts, but a power loss may take it back: the words of the one before it must not be written over. And when it
+ * is synced, neither must its own. */
 static void what_is_not_synced_is_synced_before_its_past_is_written_over(void **state)
 {
+    struct kept kept;
     begin_anew(state);
     machine.write = entry_and_death; /* written, and nobody lives to note it */
     IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
     was_called("b1se");
+    uint64_t words_at = block_at, sequence = entry_of("c", &kept).sequence;
+    IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
+    was_called("sb1se");
+    HOLDS(block_at != words_at);
+    EQUAL(entry_of("c", &kept).sequence, sequence + 1);
     machine.write = note_write;
     consumer = api_consumer(queue, "c", NULL);
     was_called("sb1ses");
@@ -116,14 +177,36 @@ static void what_cannot_be_synced_is_not_written_over(void **state)
     begin_anew(state);
     machine.write = entry_and_death;
     IS(LQ_EIO, lq_consumer_open(queue, "c", NULL, &consumer));
-    was_called("b1se");
     machine.write = note_write;
+    calls[0] = 0;
     sync_error = EIO;
     IS(LQ_EPOISONED, lq_consumer_open(queue, "c", NULL, &consumer));
     was_called("s");
     sync_error = 0;
     IS(LQ_EPOISONED, lq_close(queue));
     OK(lqi_open_io(&machine, queue_path, NULL, &queue));
+    has_lost_no_ack();
+    end();
+}
+
+/* As a power loss may leave one that was being written: it says nothing, and would be told as damage for as long as it is there. */
+static void an_old_entry_that_is_damaged_is_wiped_out_as_a_consumer_comes_to_life(void **state)
+{
+    char path[4300];
+    struct lqi_position position;
+    struct kept kept;
+    begin_anew(state);
+    uint64_t old = (entry_of("c", &kept).sequence - 1) % LQI_POSITION_ENTRIES;
+    snprintf(path, sizeof path, "%s/consumers/c.pos", queue_path);
+    api_file_flip(path, LQI_POSITION_ENTRIES_AT + old * LQI_POSITION_ENTRY, 1);
+    OK(lqi_position_open(&position, &lqi_io_posix, queue->consumers_dir, "c", queue->meta.uuid, false));
+    EQUAL(position.damaged_entries, (uint64_t)1 << old);
+    lqi_position_close(&position);
+    consumer = api_consumer(queue, "c", NULL);
+    OK(lqi_position_open(&position, &lqi_io_posix, queue->consumers_dir, "c", queue->meta.uuid, false));
+    EQUAL(position.damaged_entries, 0);
+    lqi_position_close(&position);
+    OK(lq_consumer_close(consumer));
     has_lost_no_ack();
     end();
 }
@@ -164,79 +247,6 @@ static void a_consumer_whose_maker_has_failed_stands_where_its_file_says(void **
     }
     OK(lq_consumer_close(late));
     end();
-}
-
-/* ---- witnesses ------------------------------------------------------------------------------- */
-
-static const uint8_t uuid[16] = "0123456789abcde";
-
-static void make_file(int dir, const char *name, uint64_t durable, uint64_t durable_id)
-{
-    const struct lqi_position_entry first = {.durable = durable, .durable_id = durable_id, .time_us = 1};
-    OK(lqi_position_create(&lqi_io_posix, dir, name, uuid, 64, &first, 0600));
-}
-
-static int open_to_read(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
-{
-    EQUAL(flags, LQI_OPEN_READ);
-    return lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
-}
-
-static void ask_on_a_sick_machine(struct io_fault *fault, void *context)
-{
-    struct lqi_position_entry promise;
-    int err = lqi_consumers_promise(&fault->io, *(int *)context, uuid, &promise);
-    IS(fault->hits ? LQ_EIO : LQ_OK, err);
-    if (!err) EQUAL(promise.durable, 5000);
-    if (!err) EQUAL(promise.durable_id, 70);
-}
-
-/* Each may know more of one thing; what is damaged knows nothing, and what cannot be read just now might know the most. */
-static void the_most_that_any_offset_file_witnesses_counts(void **state)
-{
-    struct lqi_position_entry promise = {.durable = 1, .durable_id = 1};
-    struct lqi_io io = lqi_io_posix;
-    char path[4300];
-    int dir = -1;
-    EQUAL(io.dir_open(&io, -1, *state, &dir), 0);
-    io.open = open_to_read;
-    OK(lqi_consumers_promise(&io, dir, uuid, &promise));
-    EQUAL(promise.durable, 0);
-    EQUAL(promise.durable_id, 0);
-    make_file(dir, "a", 5000, 10);
-    make_file(dir, "b", 3000, 70);
-    make_file(dir, "c", 4000, 20);
-    OK(lqi_consumers_promise(&io, dir, uuid, &promise));
-    EQUAL(promise.durable, 5000);
-    EQUAL(promise.durable_id, 70);
-
-    make_file(dir, "aa", 9000, 90); /* damaged, and before others in the list */
-    snprintf(path, sizeof path, "%s/aa.pos", (char *)*state);
-    api_file_flip(path, 100, 1);
-    api_file_flip(path, 612, 1);
-    snprintf(path, sizeof path, "%s/d.pos", (char *)*state);
-    HOLDS(mkdir(path, 0700) == 0);
-    OK(lqi_consumers_promise(&io, dir, uuid, &promise));
-    EQUAL(promise.durable, 5000);
-    EQUAL(promise.durable_id, 70);
-    HOLDS(each_fault(ask_on_a_sick_machine, &dir) > 2 * 5);
-    io.close(&io, dir);
-}
-
-static void a_consumer_in_doubt_is_known_wherever_it_is(void **state)
-{
-    (void)state;
-    struct lqi_shared *head = calloc(1, sizeof *head);
-    HOLDS(!lqi_consumers_doubtful(head));
-    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i += LQI_CONSUMERS_MAX - 1) {
-        atomic_store(&head->consumers[i].in_doubt, 1);
-        HOLDS(!lqi_consumers_doubtful(head)); /* of nobody */
-        atomic_store(&head->consumers[i].state, LQI_CONSUMER_USED);
-        HOLDS(lqi_consumers_doubtful(head));
-        atomic_store(&head->consumers[i].in_doubt, 0);
-        HOLDS(!lqi_consumers_doubtful(head));
-    }
-    free(head);
 }
 
 /* ---- in whose place it comes --------------------------------------------------------------------- */
@@ -411,158 +421,22 @@ static void who_cannot_see_whether_there_are_members_says_why(void **state)
     end();
 }
 
-static void a_consumer_that_has_had_everything_is_not_written_to_when_the_queue_opens(void **state)
-{
-    begin(state);
-    take(MESSAGES);
-    OK(lq_ack_batch(consumer, taken, MESSAGES));
-    OK(lq_consumer_close(consumer));
-    OK(lq_close(queue));
-    calls[0] = 0;
-    OK(lqi_open_io(&machine, queue_path, NULL, &queue));
-    HOLDS(!strchr(calls, 'e') && !strchr(calls, 'b'));
-    calls[0] = 0;
-    OK(lqi_consumers_sync(&queue->consumers)); /* nor is there anything to save */
-    was_called("");
-    consumer = api_consumer(queue, "c", NULL);
-    end();
-}
-
-/* ---- where it stands --------------------------------------------------------------------------- */
-
-static uint32_t settled_some(void *context, uint64_t id)
-{
-    (void)context;
-    return id == 103 || id == 104 || id == 110 || id == 120 ? LQI_WORD_SETTLED | 1 : id % 3;
-}
-
-/* By its file: floor 100, delivered 130, of which four are settled out of order. The log may have lost its beginning to retention,
- * and its end to a power loss. */
-static void a_consumer_stands_where_its_file_and_the_log_agree(void **state)
-{
-    static const struct {
-        uint64_t first_id, last_id;
-        struct lqi_standing standing;
-    } cases[] = {
-        {1, 1000, {.floor = 100, .delivered = 130, .returned = 26, .dropped = 0}},
-        {101, 130, {.floor = 100, .delivered = 130, .returned = 26, .dropped = 0}},
-        {102, 1000, {.floor = 101, .delivered = 130, .returned = 25, .dropped = 1}},
-        {103, 1000, {.floor = 104, .delivered = 130, .returned = 24, .dropped = 2}}, /* up to what is settled there */
-        {104, 1000, {.floor = 104, .delivered = 130, .returned = 24, .dropped = 2}},
-        {105, 1000, {.floor = 104, .delivered = 130, .returned = 24, .dropped = 2}},
-        {110, 1000, {.floor = 110, .delivered = 130, .returned = 19, .dropped = 7}},
-        {111, 1000, {.floor = 110, .delivered = 130, .returned = 19, .dropped = 7}},
-        {112, 1000, {.floor = 111, .delivered = 130, .returned = 18, .dropped = 8}},
-        {200, 1000, {.floor = 199, .delivered = 199, .returned = 0, .dropped = 95}},
-        {1, 129, {.floor = 100, .delivered = 129, .returned = 25, .dropped = 0}},
-        {1, 120, {.floor = 100, .delivered = 120, .returned = 16, .dropped = 0}},
-        {1, 119, {.floor = 100, .delivered = 119, .returned = 16, .dropped = 0}},
-        {1, 102, {.floor = 100, .delivered = 102, .returned = 2, .dropped = 0}},
-        {1, 100, {.floor = 100, .delivered = 100, .returned = 0, .dropped = 0}},
-        {1, 50, {.floor = 50, .delivered = 50, .returned = 0, .dropped = 0}},
-        {103, 103, {.floor = 103, .delivered = 103, .returned = 0, .dropped = 2}},
-    };
-    const struct lqi_position_entry first = {.floor = 100, .delivered = 100, .incarnation = 7, .time_us = 1};
-    struct lqi_position_entry entry = first;
-    uint64_t side[4] = {0};
-    struct lqi_position_sides sides = {side, 1};
-    struct lqi_position position;
-    int dir = -1;
-    EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, -1, *state, &dir), 0);
-    OK(lqi_position_create(&lqi_io_posix, dir, "c", uuid, 200, &first, 0600));
-    OK(lqi_position_open(&position, &lqi_io_posix, dir, "c", uuid, true));
-    entry.delivered = 130;
-    OK(lqi_position_save(&position, &entry, 101, 130, &sides, settled_some, NULL));
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct lqi_standing standing;
-        OK(lqi_consumers_standing(&position, cases[i].first_id, cases[i].last_id, &standing));
-        EQUAL(standing.floor, cases[i].standing.floor);
-        EQUAL(standing.delivered, cases[i].standing.delivered);
-        EQUAL(standing.returned, cases[i].standing.returned);
-        EQUAL(standing.dropped, cases[i].standing.dropped);
-    }
-    lqi_position_close(&position);
-    lqi_io_posix.close(&lqi_io_posix, dir);
-}
-
-/* ---- where it begins --------------------------------------------------------------------------- */
-
-static void a_new_consumer_begins_where_it_is_told(void **state)
-{
-    begin(state);
-    const struct {
-        lq_consumer_options options;
-        uint64_t floor;
-    } cases[] = {
-        {{.start = LQ_START_BEGIN}, 0}, {{.start = LQ_START_END}, MESSAGES}, {{.start = LQ_START_ID, .start_id = 1}, 0},
-        {{.start = LQ_START_ID, .start_id = 0}, 0}, {{.start = LQ_START_ID, .start_id = 7}, 6}, {{.start = LQ_START_ID, .start_id = MESSAGES}, MESSAGES - 1},
-        {{.start = LQ_START_ID, .start_id = MESSAGES + 1}, MESSAGES}, {{.start = LQ_START_ID, .start_id = UINT64_MAX}, MESSAGES},
-        {{.start = LQ_START_TIME, .start_time_us = 1}, 0}, {{.start = LQ_START_TIME, .start_time_us = INT64_MAX}, MESSAGES},
-    };
-    int descriptor = next_descriptor();
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char name[10];
-        struct kept kept;
-        snprintf(name, sizeof name, "n%zu", i);
-        int64_t before = lqi_io_posix.wall_us(&lqi_io_posix);
-        lq_consumer *made = api_consumer(queue, name, &cases[i].options);
-        EQUAL(lqi_floor(made->slot), cases[i].floor);
-        EQUAL(lqi_delivered(made->slot), cases[i].floor);
-        if (cases[i].options.start == LQ_START_END) EQUAL(atomic_load(&made->slot->next_position), atomic_load(&queue->log.state->ring.appended));
-        EQUAL(made->slot->window, 65536);
-        struct lqi_position_entry entry = entry_of(name, &kept);
-        EQUAL(entry.floor, cases[i].floor);
-        EQUAL(entry.durable, atomic_load(&queue->log.state->synced));
-        EQUAL(entry.durable_id, MESSAGES);
-        HOLDS(entry.time_us >= before);
-        OK(lq_consumer_close(made));
-        OK(lq_consumer_delete(queue, name));
-        EQUAL(next_descriptor(), descriptor);
-        calls[0] = 0;
-    }
-    end();
-}
-
-static void nothing_begins_before_what_is_kept(void **state)
-{
-    begin(state);
-    uint64_t first_id = atomic_exchange(&queue->log.state->first_id, 101); /* as if retention had deleted what is before */
-    const lq_consumer_options cases[] = {{.start = LQ_START_BEGIN}, {.start = LQ_START_ID, .start_id = 7}, {.start = LQ_START_ID, .start_id = 101},
-                                         {.start = LQ_START_TIME, .start_time_us = 1}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct kept kept;
-        lq_consumer *made = api_consumer(queue, "n", &cases[i]);
-        EQUAL(lqi_floor(made->slot), 100);
-        EQUAL(lqi_delivered(made->slot), 100);
-        EQUAL(entry_of("n", &kept).floor, 100);
-        EQUAL(api_consumer_stats(queue, "n").dropped, 0);
-        OK(lq_consumer_close(made));
-        OK(lq_consumer_delete(queue, "n"));
-        calls[0] = 0;
-    }
-    atomic_store(&queue->log.state->first_id, first_id);
-    end();
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(a_consumer_comes_to_life_in_an_incarnation_of_its_own),
+        IN_DIRECTORY(what_cannot_be_read_of_a_consumer_just_now_is_not_given_up),
         IN_DIRECTORY(who_fails_to_bring_a_consumer_to_life_leaves_its_words_to_who_saves_next),
         IN_DIRECTORY(who_fails_after_another_has_failed_leaves_the_words_too),
         IN_DIRECTORY(what_is_not_synced_is_synced_before_its_past_is_written_over),
         IN_DIRECTORY(what_cannot_be_synced_is_not_written_over),
+        IN_DIRECTORY(an_old_entry_that_is_damaged_is_wiped_out_as_a_consumer_comes_to_life),
         IN_DIRECTORY(a_consumer_whose_maker_has_failed_stands_where_its_file_says),
-        IN_DIRECTORY(the_most_that_any_offset_file_witnesses_counts),
-        IN_DIRECTORY(a_consumer_in_doubt_is_known_wherever_it_is),
         IN_DIRECTORY(a_consumer_has_nothing_of_the_one_whose_place_it_takes),
         IN_DIRECTORY(nobody_takes_the_place_of_a_consumer_whose_lock_somebody_has),
         IN_DIRECTORY(nobody_is_given_a_place_that_somebody_has_locked),
         IN_DIRECTORY(a_deletion_that_is_not_durable_gives_nothing_up_until_it_is),
         IN_DIRECTORY(who_cannot_see_whether_there_are_members_says_why),
-        IN_DIRECTORY(a_consumer_that_has_had_everything_is_not_written_to_when_the_queue_opens),
-        IN_DIRECTORY(a_consumer_stands_where_its_file_and_the_log_agree),
-        IN_DIRECTORY(a_new_consumer_begins_where_it_is_told),
-        IN_DIRECTORY(nothing_begins_before_what_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* What the dead leave in the working memory of a consumer goes into its offset file when the queue is opened next: all of it that
- * makes sense, on a machine that fails, too, and never over what was durable. */
+/* What all offset files together witness of the log. And what the dead leave in the working memory of a consumer goes into its offset
+ * file when the queue is opened next: all of it that makes sense, on a machine that fails, too, and never over what was durable. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,8 +17,81 @@
 #include "consumer.h"
 #include "support/child.h"
 #include "support/damage.h"
-#include "support/io_fault.h"
+#include "support/each_fault.h"
 #include "support/small_queue.h"
+
+/* ---- witnesses ------------------------------------------------------------------------------- */
+
+static const uint8_t uuid[16] = "0123456789abcde";
+
+static void make_file(int dir, const char *name, uint64_t durable, uint64_t durable_id)
+{
+    const struct lqi_position_entry first = {.durable = durable, .durable_id = durable_id, .time_us = 1};
+    OK(lqi_position_create(&lqi_io_posix, dir, name, uuid, 64, &first, 0600));
+}
+
+static int open_to_read(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    EQUAL(flags, LQI_OPEN_READ);
+    return lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
+static void ask_on_a_sick_machine(struct io_fault *fault, void *context)
+{
+    struct lqi_position_entry promise;
+    int err = lqi_consumers_promise(&fault->io, *(int *)context, uuid, &promise);
+    IS(fault->hits ? LQ_EIO : LQ_OK, err);
+    if (!err) EQUAL(promise.durable, 5000);
+    if (!err) EQUAL(promise.durable_id, 70);
+}
+
+/* Each may know more of one thing; what is damaged knows nothing, and what cannot be read just now might know the most. */
+static void the_most_that_any_offset_file_witnesses_counts(void **state)
+{
+    struct lqi_position_entry promise = {.durable = 1, .durable_id = 1};
+    struct lqi_io io = lqi_io_posix;
+    char path[4300];
+    int dir = -1;
+    EQUAL(io.dir_open(&io, -1, *state, &dir), 0);
+    io.open = open_to_read;
+    OK(lqi_consumers_promise(&io, dir, uuid, &promise));
+    EQUAL(promise.durable, 0);
+    EQUAL(promise.durable_id, 0);
+    make_file(dir, "a", 5000, 10);
+    make_file(dir, "b", 3000, 70);
+    make_file(dir, "c", 4000, 20);
+    OK(lqi_consumers_promise(&io, dir, uuid, &promise));
+    EQUAL(promise.durable, 5000);
+    EQUAL(promise.durable_id, 70);
+
+    make_file(dir, "aa", 9000, 90); /* damaged, and before others in the list */
+    snprintf(path, sizeof path, "%s/aa.pos", (char *)*state);
+    api_file_flip(path, 100, 1);
+    api_file_flip(path, 612, 1);
+    snprintf(path, sizeof path, "%s/d.pos", (char *)*state);
+    HOLDS(mkdir(path, 0700) == 0);
+    OK(lqi_consumers_promise(&io, dir, uuid, &promise));
+    EQUAL(promise.durable, 5000);
+    EQUAL(promise.durable_id, 70);
+    HOLDS(each_fault(ask_on_a_sick_machine, &dir) > 2 * 5);
+    io.close(&io, dir);
+}
+
+static void a_consumer_in_doubt_is_known_wherever_it_is(void **state)
+{
+    (void)state;
+    struct lqi_shared *head = calloc(1, sizeof *head);
+    HOLDS(!lqi_consumers_doubtful(head));
+    for (size_t i = 0; i < LQI_CONSUMERS_MAX; i += LQI_CONSUMERS_MAX - 1) {
+        atomic_store(&head->consumers[i].in_doubt, 1);
+        HOLDS(!lqi_consumers_doubtful(head)); /* of nobody */
+        atomic_store(&head->consumers[i].state, LQI_CONSUMER_USED);
+        HOLDS(lqi_consumers_doubtful(head));
+        atomic_store(&head->consumers[i].in_doubt, 0);
+        HOLDS(!lqi_consumers_doubtful(head));
+    }
+    free(head);
+}
 
 /* ---- numbers that make no sense --------------------------------------------- */
 
@@ -411,6 +485,8 @@ static void acks_of_the_dead_are_not_lost_because_a_call_has_failed(void **state
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(the_most_that_any_offset_file_witnesses_counts),
+        IN_DIRECTORY(a_consumer_in_doubt_is_known_wherever_it_is),
         IN_DIRECTORY(numbers_of_the_dead_that_make_no_sense_cost_acks_and_no_message),
         IN_DIRECTORY(what_the_offset_file_has_is_not_taken_back),
         IN_DIRECTORY(a_dead_consumers_file_may_be_gone_or_damaged),
