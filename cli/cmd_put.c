@@ -224,7 +224,7 @@ static int run(struct args *args)
     else end = args->count > 1 ? put_arguments(&put, args->operands + 1) : put_input(&put);
 
     /* What went in before an error is in, and is to be as safe as the rest. */
-    if (put.feed.dirty && !put.ids) {
+    if (!put.ids) {
         code = feed_sync(&put.feed);
         if (code != LQ_OK) end = end_worse(end, report_code(put.name, "cannot sync", code));
     }

@@ -89,7 +89,6 @@ int feed_add(struct feed *feed, const lq_message *message)
     if (size > feed->capacity) return put_batch(feed, message, 1); /* large: not copied twice */
 
     kept = &feed->messages[feed->count++];
-    memset(kept, 0, sizeof *kept);
     kept->data = keep(feed, message->data, kept->size = message->size);
     kept->key = keep(feed, message->key, kept->key_size = message->key_size);
     kept->headers = keep(feed, message->headers, kept->headers_size = message->headers_size);

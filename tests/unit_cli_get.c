@@ -101,14 +101,14 @@ static void a_terminal_is_told_of_a_consumer_that_is_made(void **state)
     make_scene(state);
     assert_int_equal(lq(state, "lq get q -c silent"), END_DONE);
     assert_string_equal(err, "");
-    terminal = true;
+    terminals = ALL_TERMINALS;
     assert_int_equal(lq(state, "lq get q -c slip"), END_DONE);
     assert_string_equal(err, "lq: q: 'slip' is a new consumer\n");
     assert_int_equal(lq(state, "lq get q -c slip"), END_DONE);
     assert_string_equal(err, "");
     assert_int_equal(lq(state, "lq get q -c no --no-create"), END_CANNOT);
     assert_null(strstr(err, "a new consumer"));
-    terminal = false;
+    terminals = 0;
 }
 
 /* ---- waiting --------------------------------------------------------------------- */

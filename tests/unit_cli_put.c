@@ -81,6 +81,24 @@ static void arguments_go_in_as_one_batch_unless_smaller_ones_are_asked_for(void 
     bodies_are(state, "q", 6, "a,bc,def,a,bc,def,a,bc,def,", 27, ',');
 }
 
+static void the_disk_is_waited_for_once_however_many_batches_there_are(void **state)
+{
+    make_scene(state);
+    unsigned few = calls_of(state, "lq put q a --batch 1", "fdatasync");
+    assert_in_range(few, 1, 10);
+    assert_int_equal(calls_of(state, "lq put q a b c d e f g h --batch 1", "fdatasync"), few);
+    assert_in_range(calls_of(state, "lq put q a b c d e f g h --batch 1 --ids", "fdatasync"), few + 7, 100);
+}
+
+static void no_create_makes_no_queue(void **state)
+{
+    make_scene(state);
+    assert_int_equal(lq(state, "lq put ghost a --no-create"), END_CANNOT);
+    assert_false(api_file_exists(api_path(*state, "ghost")));
+    assert_int_equal(lq(state, "lq put q a --no-create"), END_DONE);
+    assert_int_equal(stats_of(state, "q").last_id, 6);
+}
+
 static void input_is_cut_where_it_is_asked_to_be(void **state)
 {
     static const char text[] = "one\ntwo\0three\n\nfive";
@@ -208,24 +226,37 @@ static void messages_of_any_size_go_in_as_they_are(void **state)
     input_bytes = 0;
 }
 
+/* Keys and headers, of which many times what is gathered would be there if only bodies were counted. */
 static void keys_take_room_too(void **state)
 {
-    static char line[400 + 2 * 300];
-    char key[301], headers[301];
+    enum { LENGTH = 40000, LINES = 100 };
+    static char lines[LINES * (LENGTH + 40)];
+    lq_options options = {.size = sizeof options, .flags = LQ_READ_ONLY};
+    lq_queue *queue;
+    lq_reader *reader;
+    lq_message message;
+    size_t size = 0;
 
+    for (int i = 0; i < LINES; i++) {
+        size += (size_t)sprintf(lines + size, "{\"data\":\"x\",\"%s\":\"", i < LINES / 2 ? "key" : "headers");
+        memset(lines + size, 'a' + i % 26, LENGTH);
+        size += LENGTH;
+        size += (size_t)sprintf(lines + size, "\"}\n");
+    }
     make_scene(state);
-    input_bytes = 2 * 500;
-    input = memset(malloc(input_bytes), '\n', input_bytes); /* five hundred of each, bodies of none and of one */
-    for (size_t i = 0; i < input_bytes; i += 4) ((char *)(uintptr_t)input)[i] = 'x';
-    memset(key, 'k', 300);
-    memset(headers, 'h', 300);
-    key[300] = headers[300] = '\0';
-    snprintf(line, sizeof line, "lq put q --key %s --headers %s", key, headers);
-    assert_int_equal(lq(state, line), END_DONE);
-    bodies_are(state, "q", 6, input, input_bytes, '\n');
-    free((void *)(uintptr_t)input);
-    input = "";
-    input_bytes = 0;
+    input = lines;
+    assert_int_equal(lq(state, "lq put q --json"), END_DONE);
+    OK(lq_open(api_path(*state, "q"), &options, &queue));
+    OK(lq_reader_open(queue, &reader));
+    OK(lq_reader_seek_id(reader, 6));
+    for (int i = 0; i < LINES; i++) {
+        OK(lq_reader_next(reader, &message));
+        assert_true(message.size == 1 && message.key_size == (i < LINES / 2 ? LENGTH : 0) && message.headers_size == (i < LINES / 2 ? 0 : LENGTH));
+        const char *part = i < LINES / 2 ? message.key : message.headers;
+        for (size_t at = 0; at < LENGTH; at++) assert_true(part[at] == 'a' + i % 26);
+    }
+    lq_reader_close(reader);
+    OK(lq_close(queue));
 }
 
 static void a_message_may_be_as_large_as_the_queue_takes_and_no_larger(void **state)
@@ -287,6 +318,23 @@ static void lines_of_json_may_come_in_pieces_of_any_size(void **state)
     piece = 0;
 }
 
+static void a_line_of_json_may_be_six_times_as_long_as_its_message(void **state)
+{
+    enum { COUNT = 15000 };
+    static char line[6 * COUNT + 20];
+    size_t size = (size_t)sprintf(line, "{\"data\":\"");
+
+    for (int i = 0; i < COUNT; i++) size += (size_t)sprintf(line + size, "\\u0001");
+    strcpy(line + size, "\"}");
+    make_scene(state);
+    input = line;
+    piece = 9999;
+    assert_int_equal(lq(state, "lq put s --json --message-size-max 15000" SMALL), END_DONE);
+    assert_int_equal(lq(state, "lq cat s -F %l"), END_DONE);
+    assert_string_equal(out, "15000");
+    piece = 0;
+}
+
 /* ---- what comes late -------------------------------------------------------------- */
 
 static void what_a_pipe_brought_is_synced_when_it_pauses_and_at_its_end(void **state)
@@ -313,7 +361,7 @@ static void a_pipe_that_never_pauses_is_synced_now_and_then(void **state)
     static const char *const pieces[] = {"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\n", NULL};
 
     make_scene(state);
-    clock_us = 1000;
+    clock_us = 5000000;
     read_us = 400000;
     piece = 2;
     plan = (struct plan){"lq_sync", UINT32_MAX, UINT32_MAX, 0, NULL};
@@ -358,7 +406,7 @@ static void it_waits_for_room_as_long_as_it_may(void **state)
     static const struct {
         const char *wait;
         int64_t us;
-    } waits[] = {{"600ms", 750000}, {"500ms", 500000}, {"100ms", 101000}, {"0s", 1000}, {"249ms", 250000}, {"250ms", 250000}};
+    } waits[] = {{"600ms", 750000}, {"500ms", 500000}, {"100ms", 101000}, {"0s", 1000}, {"249ms", 250000}, {"1000s", 1000000000}, {"250ms", 250000}};
     char line[80];
 
     make_scene(state);
@@ -427,18 +475,21 @@ static void a_signal_at_any_call_ends_it_and_what_is_in_is_safe(void **state)
 static void a_terminal_is_told_what_is_expected_and_how_far_it_is(void **state)
 {
     make_scene(state);
-    input = "c\nd\ne\nf\n";
-    assert_int_equal(lq(state, "lq put q"), END_DONE);
-    assert_string_equal(err, "");
-    terminal = true;
+    input = "c\nd\nee\n";
+    for (terminals = 0; terminals < ALL_TERMINALS; terminals++) { /* nobody types, or nobody would see it */
+        if ((terminals & 5) == 5) continue;
+        assert_int_equal(lq(state, "lq put q"), END_DONE);
+        assert_string_equal(err, "");
+    }
+    terminals = ALL_TERMINALS;
     clock_us = 1000;
     read_us = 2000000;
-    piece = 2;
+    piece = 4;
     assert_int_equal(lq(state, "lq put q"), END_DONE);
-    terminal = false;
+    terminals = 0;
     says(err, "lq: reading messages, one per line; Ctrl-D ends\n");
-    says(err, " 50 %  2 messages  0/s  2 B  0 B/s  4.0 s left");
-    says(err, "100 %  4 messages  0/s  4 B");
+    says(err, " 57 %  2 messages  1/s  2 B  1 B/s  1.5 s left");
+    says(err, "100 %  3 messages  0/s  4 B  1 B/s  ");
     assert_string_equal(err + strlen(err) - 4, "\r\033[K"); /* and it is wiped out */
     clock_us = read_us = 0;
     piece = 0;
@@ -517,6 +568,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         IN_DIRECTORY(arguments_go_in_as_one_batch_unless_smaller_ones_are_asked_for),
+        IN_DIRECTORY(the_disk_is_waited_for_once_however_many_batches_there_are),
+        IN_DIRECTORY(no_create_makes_no_queue),
         IN_DIRECTORY(input_is_cut_where_it_is_asked_to_be),
         IN_DIRECTORY(key_and_headers_are_for_all),
         IN_DIRECTORY(those_of_a_json_line_outdo_them),
@@ -529,6 +582,7 @@ int main(void)
         IN_DIRECTORY(a_message_may_be_as_large_as_the_queue_takes_and_no_larger),
         IN_DIRECTORY(of_a_line_that_is_too_long_not_all_is_read),
         IN_DIRECTORY(lines_of_json_may_come_in_pieces_of_any_size),
+        IN_DIRECTORY(a_line_of_json_may_be_six_times_as_long_as_its_message),
         IN_DIRECTORY(what_a_pipe_brought_is_synced_when_it_pauses_and_at_its_end),
         IN_DIRECTORY(a_pipe_that_never_pauses_is_synced_now_and_then),
         IN_DIRECTORY(a_failed_sync_in_between_ends_it),

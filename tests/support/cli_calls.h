@@ -52,7 +52,8 @@ static int64_t clock_us; /* if not 0: its clock, which goes on by its own waitin
 static size_t piece; /* the most that read() and write() do at once, if not 0 */
 static int arriving; /* if not 0: this signal comes with the planned calls, which are made if the plan's answer is LQ_OK */
 static int64_t read_us; /* so long read() takes, by that clock */
-static bool terminal; /* all three streams are one */
+static unsigned terminals; /* bit n: descriptor n is one */
+enum { ALL_TERMINALS = 7 };
 enum { ASKED_MAX = 16 };
 static struct seen {
     _Atomic unsigned calls, met; /* of plan.call; how many of these were answered by the plan */
@@ -60,6 +61,7 @@ static struct seen {
     _Atomic int64_t waited_us;   /* in all, by clock_us */
     _Atomic unsigned asked[ASKED_MAX]; /* so many messages with the first calls of lq_get_batch() */
     _Atomic unsigned gets;
+    _Atomic unsigned dry_runs, repairs, verify_flags;
     _Atomic bool dirty;          /* something was put, and lq_sync() not called since */
 } *seen;                         /* shared with the child */
 
@@ -123,9 +125,29 @@ PLAIN(lq_release, (lq_consumer * consumer, const lq_message *message), (consumer
 PLAIN(lq_reader_open, (lq_queue * queue, lq_reader **out), (queue, out))
 PLAIN(lq_reader_seek_id, (lq_reader * reader, uint64_t id), (reader, id))
 PLAIN(lq_reader_seek_time, (lq_reader * reader, int64_t time_us), (reader, time_us))
-PLAIN(lq_reader_next, (lq_reader * reader, lq_message *out), (reader, out))
-PLAIN(lq_reader_damage, (lq_reader * reader, lq_finding *out), (reader, out))
 PLAIN(lq_reader_wait, (lq_reader * reader, int64_t timeout_ms), (reader, timeout_ms))
+
+/* As if so long had passed between two messages, if not 0. */
+static int64_t gap_us;
+
+WRAPPED(int, lq_reader_next, (lq_reader * reader, lq_message *out), )
+{
+    if (planted("lq_reader_next")) return plan.answer;
+    int code = __real_lq_reader_next(reader, out);
+    if (on && code == LQ_OK && gap_us) out->time_us = INT64_C(1000000000000000) + (int64_t)out->id * gap_us;
+    return code;
+}
+
+/* What a reader that has been made to find damage tells of it, if not NULL. */
+static const lq_finding *hole;
+
+WRAPPED(int, lq_reader_damage, (lq_reader * reader, lq_finding *out), )
+{
+    if (planted("lq_reader_damage")) return plan.answer;
+    if (!hole) return __real_lq_reader_damage(reader, out);
+    *out = *hole;
+    return LQ_OK;
+}
 
 static int64_t room_wait_ms; /* the longest that a put waits */
 
@@ -171,18 +193,33 @@ WRAPPED(int, lq_each_consumer, (lq_queue * queue, lq_consumer_callback *each, vo
     return plan.answer != LQ_OK ? plan.answer : each(context, LQ_OK, &young);
 }
 
-/* With the plan's answer being LQ_ECORRUPT it finds what no sound library would: in any order, of any kind. */
-static const lq_finding findings[] = {
+/* What it finds and mends, with the plan's answer being LQ_OK or LQ_ECORRUPT: here, what no sound library would, in any order,
+ * of any kind. */
+static const lq_finding strange[] = {
     {sizeof(lq_finding), LQ_ECORRUPT, "log/2.seg", 4096, 700, 1, "the second"},
     {sizeof(lq_finding), LQ_EIO, "log/1.seg", 64, 300, 2, "a bad sector"},
     {sizeof(lq_finding), LQ_ECORRUPT, "log/3.seg", 8, 900, 0, "nobody knows how many"},
     {sizeof(lq_finding), LQ_EVERSION, "meta", 4, 0, 0, "of tomorrow"},
 };
+static const lq_finding *findings = strange;
+static size_t findings_count = sizeof strange / sizeof *strange;
+static lq_verify_result totals = {.messages = 997};
+static const lq_repair_step *steps; /* NULL: it just answers */
+static size_t steps_count;
 
 /* What these two call is no affair of lq's. */
 WRAPPED(int, lq_repair, (const char *path, unsigned flags, lq_repair_callback *each, void *context, lq_repair_result *result), )
 {
-    if (planted("lq_repair")) return plan.answer;
+    if (flags & LQ_REPAIR_DRY_RUN) seen->dry_runs++;
+    else seen->repairs++;
+    if (planted("lq_repair")) {
+        for (size_t i = 0; steps && i < steps_count; i++) {
+            each(context, &steps[i]);
+            result->steps++;
+            result->lost += steps[i].count;
+        }
+        return plan.answer;
+    }
     on = false;
     int code = __real_lq_repair(path, flags, each, context, result);
     on = true;
@@ -191,20 +228,21 @@ WRAPPED(int, lq_repair, (const char *path, unsigned flags, lq_repair_callback *e
 
 WRAPPED(int, lq_verify, (const char *path, unsigned flags, lq_finding_callback *each, void *context, lq_verify_result *result), )
 {
+    seen->verify_flags = flags;
     if (!planted("lq_verify")) {
         on = false;
         int code = __real_lq_verify(path, flags, each, context, result);
         on = true;
         return code;
     }
-    if (plan.answer != LQ_ECORRUPT) return plan.answer;
-    result->messages = 997;
-    for (size_t i = 0; i < sizeof findings / sizeof *findings; i++) {
+    if (plan.answer != LQ_OK && plan.answer != LQ_ECORRUPT) return plan.answer;
+    *result = totals;
+    for (size_t i = 0; i < findings_count; i++) {
         each(context, &findings[i]);
         result->findings++;
         result->lost += findings[i].count;
     }
-    return LQ_ECORRUPT;
+    return plan.answer;
 }
 
 WRAPPED(const char *, lq_error_text, (void), ())
@@ -240,14 +278,14 @@ WRAPPED(int64_t, steady_time_us, (void), ())
 
 WRAPPED(void, stop_sleep_us, (int64_t microseconds), )
 {
+    planted("stop_sleep_us");
     if (clock_us) pass_time(microseconds);
     else __real_stop_sleep_us(microseconds);
 }
 
 WRAPPED(int, isatty, (int fd), )
 {
-    (void)fd;
-    return on && terminal;
+    return on && (terminals >> fd & 1);
 }
 
 /* Nobody cuts the power here: a sync that does not fail has nothing to do. */
@@ -296,7 +334,7 @@ WRAPPED(ssize_t, write, (int fd, const void *bytes, size_t size), )
 
 /* ---- running lq ------------------------------------------------------------------ */
 
-enum { SAID_MAX = 1 << 16, WORDS_MAX = 20, LIMIT_S = 20 };
+enum { SAID_MAX = 1 << 18, WORDS_MAX = 20, LIMIT_S = 20 };
 
 static char out[SAID_MAX], err[SAID_MAX]; /* what it said */
 static const char *input = "";            /* for its standard input */
