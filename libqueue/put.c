@@ -58,7 +58,7 @@ static int wait_for_room(lq_queue *queue, uint64_t bytes, uint64_t first_positio
 {
     struct lqi_log *log = &queue->log;
     char reason[LQI_TEXT_MAX];
-    size_t gone = 0;
+    size_t gone;
     memcpy(reason, lq_error_text(), sizeof reason);
 
     uint32_t seen = lqi_bell_listen(&log->state->room);
@@ -110,17 +110,16 @@ static int append(lq_queue *queue, const struct lqi_append *record, uint64_t *fi
 /* Packs the payload if that pays; `packed` is set to what must be freed, if so. */
 static int pack(lq_queue *queue, struct lqi_append *record, uint8_t **packed)
 {
-    uint32_t size = 0;
+    uint32_t size;
     if (!queue->log.options.compression || record->size < PACK_MIN) return LQ_OK;
     *packed = malloc(record->size);
     if (!*packed) return lqi_fail(LQ_ENOMEM, "no memory to pack %" PRIu32 " bytes", record->size);
     int err = lqi_pack(record->payload, record->size, queue->log.options.compression, *packed, &size);
-    if (size) {
-        record->payload = *packed;
-        record->size = size;
-        record->flags |= LQI_RECORD_PACKED;
-    }
-    return err;
+    if (err || !size) return err;
+    record->payload = *packed;
+    record->size = size;
+    record->flags |= LQI_RECORD_PACKED;
+    return LQ_OK;
 }
 
 static int put_payload(lq_queue *queue, const void *payload, uint32_t size, uint16_t count, uint8_t flags, uint64_t *first_id_out)
@@ -146,7 +145,7 @@ int lq_put(lq_queue *queue, const void *data, size_t size, uint64_t *id_out)
     if (!data && size) return lqi_fail(LQ_EINVAL, "lq_put: data is NULL, but size is %zu", size);
     if (size > queue->log.options.message_size_max)
         return lqi_fail(LQ_ETOOBIG, "a message of %zu bytes, this queue takes %" PRIu64, size, queue->log.options.message_size_max);
-    return put_payload(queue, data ? data : "", (uint32_t)size, 1, LQI_RECORD_LONE, id_out);
+    return put_payload(queue, data, (uint32_t)size, 1, LQI_RECORD_LONE, id_out);
 }
 
 int lq_put_batch(lq_queue *queue, const lq_message *messages, size_t count, uint64_t *first_id_out)
@@ -160,8 +159,7 @@ int lq_put_batch(lq_queue *queue, const lq_message *messages, size_t count, uint
     if (!messages) return lqi_fail(LQ_EINVAL, "lq_put_batch: messages is NULL");
     err = lqi_payload_size(messages, count, queue->log.options.message_size_max, &size, &flags);
     if (err) return err;
-    if (flags & LQI_RECORD_LONE)
-        return put_payload(queue, size ? messages->data : "", size, 1, flags, first_id_out);
+    if (flags & LQI_RECORD_LONE) return put_payload(queue, messages->data, size, 1, flags, first_id_out);
     if (size > sizeof stack) payload = malloc(size);
     if (!payload) return lqi_fail(LQ_ENOMEM, "no memory for a batch of %" PRIu32 " bytes", size);
     lqi_payload_encode(payload, messages, count, flags);
