@@ -143,8 +143,8 @@ $(call PROGRAMS,$(CLI_TESTS)): $(BUILD)/%: $(BUILD)/%.o $(filter-out %/main.o,$(
 	$(call SHOW,LINK) $(LINK) $(WRAP) -o $@ $^ -lcmocka $(LIBS)
 CLI_CALLS := $(addprefix lq_,open close put_batch sync get_stats get_consumer_stats each_consumer each_segment consumer_open \
              consumer_close get_batch ack_batch release reader_open reader_seek_id reader_seek_time reader_next reader_damage \
-             reader_wait verify repair error_text version) read write pipe2 scandir opendir isatty fdatasync fsync steady_time_us \
-             stop_sleep_us
+             reader_wait verify repair error_text version) read write pipe2 scandir opendir isatty fdatasync fsync \
+             clock_gettime steady_time_us stop_sleep_us
 $(call PROGRAMS,$(filter-out tests/unit_cli.c,$(CLI_TESTS))): private WRAP = $(addprefix -Wl$(comma)--wrap=,$(CLI_CALLS))
 
 $(BUILD)/fuzz/fuzz_ops: $(call OBJECTS,$(wildcard fuzz/ops_*.c))

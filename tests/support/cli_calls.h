@@ -114,9 +114,7 @@ WRAPPED(int, lq_sync, (lq_queue * queue), )
     return __real_lq_sync(queue);
 }
 
-PLAIN(lq_get_stats, (lq_queue * queue, lq_stats *out), (queue, out))
 PLAIN(lq_get_consumer_stats, (lq_queue * queue, const char *name, lq_consumer_stats *out), (queue, name, out))
-PLAIN(lq_each_segment, (lq_queue * queue, lq_segment_callback *each, void *context), (queue, each, context))
 PLAIN(lq_consumer_open, (lq_queue * queue, const char *name, const lq_consumer_options *options, lq_consumer **out),
       (queue, name, options, out))
 CLOSING(lq_consumer_close, lq_consumer)
@@ -185,12 +183,42 @@ WRAPPED(int, lq_get_batch, (lq_consumer * consumer, lq_message *out, size_t max,
     return code;
 }
 
+/* What the library tells of a queue, if not NULL. */
+static struct told {
+    const lq_stats *stats;
+    const struct told_consumer {
+        int code;
+        lq_consumer_stats stats;
+    } *consumers;
+    const lq_segment *segments;
+    size_t count; /* of consumers, or segments */
+} told;
+
+WRAPPED(int, lq_get_stats, (lq_queue * queue, lq_stats *stats), )
+{
+    if (planted("lq_get_stats")) return plan.answer;
+    if (!on || !told.stats) return __real_lq_get_stats(queue, stats);
+    *stats = *told.stats;
+    return LQ_OK;
+}
+
 /* With the plan's answer being LQ_OK it tells of a consumer that is being made. */
 WRAPPED(int, lq_each_consumer, (lq_queue * queue, lq_consumer_callback *each, void *context), )
 {
     static const lq_consumer_stats young = {.size = sizeof young, .name = "young", .members = 1};
-    if (!planted("lq_each_consumer")) return __real_lq_each_consumer(queue, each, context);
-    return plan.answer != LQ_OK ? plan.answer : each(context, LQ_OK, &young);
+    if (planted("lq_each_consumer")) return plan.answer != LQ_OK ? plan.answer : each(context, LQ_OK, &young);
+    if (!on || !told.stats) return __real_lq_each_consumer(queue, each, context);
+    for (size_t i = 0; told.consumers && i < told.count; i++) each(context, told.consumers[i].code, &told.consumers[i].stats);
+    return LQ_OK;
+}
+
+WRAPPED(int, lq_each_segment, (lq_queue * queue, lq_segment_callback *each, void *context), )
+{
+    int end = LQ_OK;
+    if (planted("lq_each_segment")) return plan.answer;
+    if (!on || !told.segments) return __real_lq_each_segment(queue, each, context);
+    for (size_t i = 0; i < told.count && end == LQ_OK; i++) end = each(context, &told.segments[i]);
+    return end;
 }
 
 /* What it finds and mends, with the plan's answer being LQ_OK or LQ_ECORRUPT: here, what no sound library would, in any order,
@@ -274,6 +302,15 @@ SYSTEM(int, scandir, -1,
 WRAPPED(int64_t, steady_time_us, (void), ())
 {
     return clock_us ? clock_us : __real_steady_time_us();
+}
+
+static int64_t wall_us; /* what the clock on the wall shows, if not 0 */
+
+WRAPPED(int, clock_gettime, (clockid_t clock, struct timespec *now), )
+{
+    if (!on || !wall_us || clock != CLOCK_REALTIME) return __real_clock_gettime(clock, now);
+    *now = (struct timespec){.tv_sec = wall_us / 1000000, .tv_nsec = wall_us % 1000000 * 1000};
+    return 0;
 }
 
 WRAPPED(void, stop_sleep_us, (int64_t microseconds), )
