@@ -83,6 +83,22 @@ static void what_an_offset_file_has_seen_durable_is_missing(void **state)
     drop_queue();
 }
 
+/* By who mends it (libqueue/repair_consumers.c). */
+static void a_damaged_offset_file_is_told_and_set_aside(void **state)
+{
+    new_queue(state);
+    forge_position(queue, "c", 64, 2, &(struct forge_position_entry){.sequence = 1, .incarnation = 1, .floor = 2, .delivered = 2}, 1);
+    api_file_flip(in_queue("consumers/c.pos"), 20, 1);
+    OK(repair(LQ_REPAIR_DRY_RUN));
+    HOLDS(strncmp(said, "consumers/c.pos (): ", 20) == 0);
+    EQUAL(result.steps, 1);
+    OK(repair(0));
+    HOLDS(strncmp(said, "consumers/c.pos (aside/" WHEN "-consumers-c.pos): ", 55) == 0);
+    EQUAL(result.steps, 1);
+    says("", "");
+    drop_queue();
+}
+
 static void the_messages_of_all_steps_are_counted_together(void **state)
 {
     new_queue(state);
@@ -348,6 +364,7 @@ static void files_that_are_not_the_queues_are_set_aside_and_its_own_stay(void **
     api_file_write(in_queue("consumers/00000000000000000009.seg"), "x", 1);
     api_file_write(in_queue("stranger"), "x", 1); /* in nobody's way */
     HOLDS(mkdir(in_queue("log/dir"), 0700) == 0);
+    api_file_write(in_queue("log/00000000000000000008.new"), "prepared", 8); /* some are listed before what is not the queue's, some behind it */
     OK(repair(0));
     EQUAL(result.steps, 3);
     HOLDS(strstr(said, "log/c.pos (aside/" WHEN "-log-c.pos): this file is not the queue's -> set aside, 0 from 0\n") != NULL);
@@ -383,6 +400,7 @@ int main(void)
         IN_DIRECTORY(a_missing_segment_is_told_as_a_hole),
         IN_DIRECTORY(a_segment_whose_place_another_one_has_is_set_aside),
         IN_DIRECTORY(what_an_offset_file_has_seen_durable_is_missing),
+        IN_DIRECTORY(a_damaged_offset_file_is_told_and_set_aside),
         IN_DIRECTORY(the_messages_of_all_steps_are_counted_together),
         IN_DIRECTORY(it_can_be_done_silently),
         IN_DIRECTORY(a_directory_is_made_durably_whatever_the_mode),

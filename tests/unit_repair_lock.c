@@ -21,13 +21,6 @@ static int lock_file(const char *name, uint64_t byte)
     return fd;
 }
 
-static int open_files(void)
-{
-    int count = 0;
-    for (int fd = 0; fd < 64; fd++) count += fcntl(fd, F_GETFD) >= 0;
-    return count;
-}
-
 static void whoever_has_it_open_or_opens_it_keeps_repair_out(void **state)
 {
     static const struct {
@@ -43,11 +36,12 @@ static void whoever_has_it_open_or_opens_it_keeps_repair_out(void **state)
     for (int dry = 0; dry < 2; dry++) {
         for (size_t i = 0; i < sizeof locks / sizeof *locks; i++) {
             new_queue(state);
-            int fd = lock_file(locks[i].file, locks[i].byte), before = open_files();
+            int fd = lock_file(locks[i].file, locks[i].byte);
+            unsigned before = api_open_files();
             IS(locks[i].out ? LQ_EBUSY : LQ_OK, look(&machine, dry));
             if (locks[i].out) assert_string_equal(lq_error_text(), "the queue is in use: repair it when everybody has closed it");
             close_repair();
-            EQUAL(open_files(), before);
+            EQUAL(api_open_files(), before);
             close(fd);
             OK(look(&machine, dry));
             close_repair();

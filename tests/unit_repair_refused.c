@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "support/damage.h"
+#include "support/io_fault.h"
 #include "support/repaired_queue.h"
 
 /* ---- what cannot be done ------------------------------------------------------------------------------- */
@@ -90,9 +91,11 @@ static void a_queue_on_a_network_is_not_repaired(void **state)
     char text[5000];
     new_queue(state);
     machine.dir_shared = where_it_is;
+    api_file_write(in_queue("log/x"), "x", 1);
     on_network = true;
     snprintf(text, sizeof text, "%s is on a network file system, where locks and memory are not shared", queue);
     fails(LQ_EUNSUPPORTED, text);
+    HOLDS(api_file_exists(in_queue("log/x")));
     on_network = false; /* nobody knows */
     snprintf(text, sizeof text, "look at the file system of %s: Input/output error", queue);
     fails(LQ_EIO, text);
@@ -157,23 +160,49 @@ static int write_wrong(const struct lqi_io *io, int fd, uint64_t offset, const v
 {
     const uint64_t place = LQI_SEGMENT_HEADER + LQI_RECORD_HEADER;
     int error = lqi_io_posix.write(io, fd, offset, data, size);
-    if (error || offset > place || offset + size <= place || written_wrong++) return error;
+    if (error || offset > place || offset + size <= place) return error;
     uint8_t byte = ((const uint8_t *)data)[place - offset] ^ 1;
+    written_wrong++;
     return lqi_io_posix.write(io, fd, place, &byte, 1);
 }
 
 /* The bodies are looked at, too: those of messages that nothing was wrong with. */
-static void what_was_spoilt_while_it_was_copied_is_told_at_the_end(void **state)
+static void of_what_was_spoilt_while_it_was_copied_the_first_is_told_at_the_end(void **state)
 {
     new_queue(state);
-    api_file_flip(in_queue("log/00000000000000000001.seg"), LQI_SEGMENT_HEADER + 48 + LQI_RECORD_HEADER, 1);
+    for (int i = 0; i < 2; i++)
+        api_file_flip(in_queue(i ? "log/00000000000000000004.seg" : "log/00000000000000000001.seg"), LQI_SEGMENT_HEADER + 48 + LQI_RECORD_HEADER, 1);
     machine.write = write_wrong;
     written_wrong = 0;
     fails(LQ_ECORRUPT, "repaired as far as it can be, but log/00000000000000000001.seg: body checksum ");
-    HOLDS(written_wrong > 0);
+    EQUAL(written_wrong, 2);
     machine.write = lqi_io_posix.write;
-    OK(repair(0)); /* and what was good before is in the file that was set aside */
-    EQUAL(result.lost, 1);
+    OK(repair(0)); /* and what was good before is in the files that were set aside */
+    EQUAL(result.lost, 2);
+    drop_queue();
+}
+
+static int reads_left; /* until the disk gives nothing any more */
+
+static int sick_read(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    return reads_left > 0 ? reads_left--, lqi_io_posix.read(io, fd, offset, data, size, got_out) : EIO;
+}
+
+static void what_the_disk_does_not_give_is_not_called_damaged(void **state)
+{
+    int proofs = 0;
+    new_queue(state);
+    machine.read = sick_read;
+    for (int n = 0;; n++) {
+        reads_left = n;
+        int err = repair(0);
+        if (!err) break;
+        IS(LQ_EIO, err);
+        EQUAL(result.steps, 0);
+        proofs += strncmp(lq_error_text(), "repaired as far as it can be, but log/", 38) == 0;
+    }
+    HOLDS(proofs > 0);
     drop_queue();
 }
 
@@ -201,6 +230,51 @@ static void a_path_may_be_relative(void **state)
     OK(lqi_repair_io(&machine, "q", 0, note, said, NULL));
     HOLDS(chdir("/") == 0);
     drop_queue();
+}
+
+/* ---- what is not done ----------------------------------------------------------------------------------- */
+
+enum { STEPS = 5 };
+
+static void break_five_things(void)
+{
+    api_file_flip(in_queue("log/00000000000000000001.seg"), LQI_SEGMENT_HEADER + 48 + LQI_RECORD_HEADER, 1);
+    api_file_write(in_queue("log/x"), "x", 1);
+    HOLDS(mkdir(in_queue("shared"), 0700) == 0 && rmdir(in_queue("consumers")) == 0);
+    api_file_write(in_queue("consumers"), "a file", 6);
+}
+
+/* Whether the n-th call of this kind was made, which fails. */
+static bool fails_at(void **state, enum io_kind kind, uint64_t n)
+{
+    struct io_fault fault;
+    new_queue(state);
+    break_five_things();
+    said[0] = 0;
+    result = (lq_repair_result){.size = sizeof result};
+    io_fault_init(&fault, &lqi_io_posix);
+    io_fault_plan(&fault, kind, n, false, EIO);
+    int err = lqi_repair_io(&fault.io, queue, 0, note, said, &result);
+    bool hit = fault.hits > 0;
+    io_fault_release(&fault);
+    uint64_t steps = result.steps;
+    IS(hit ? LQ_EIO : LQ_OK, err);
+    OK(repair(0));
+    if (hit) HOLDS(steps + result.steps == STEPS || steps + result.steps == STEPS - 1); /* one was done, and what failed is that it is durable */
+    else EQUAL(steps, STEPS);
+    if (!hit) EQUAL(result.steps, 0);
+    drop_queue();
+    return hit;
+}
+
+static void only_what_was_done_is_said(void **state)
+{
+    static const enum io_kind kinds[] = {IO_RENAME, IO_SWAP, IO_WRITE, IO_DIR_MAKE, IO_DIR_SYNC};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint64_t n = 1;
+        while (fails_at(state, kinds[i], n)) n++;
+        HOLDS(n > 1);
+    }
 }
 
 /* ---- the call -------------------------------------------------------------------------------------------- */
@@ -268,8 +342,10 @@ int main(void)
         IN_DIRECTORY(what_cannot_be_listed_is_an_error),
         IN_DIRECTORY(a_link_in_the_place_of_a_directory_is_left_alone),
         IN_DIRECTORY(what_repair_cannot_mend_is_told_at_the_end),
-        IN_DIRECTORY(what_was_spoilt_while_it_was_copied_is_told_at_the_end),
+        IN_DIRECTORY(of_what_was_spoilt_while_it_was_copied_the_first_is_told_at_the_end),
+        IN_DIRECTORY(what_the_disk_does_not_give_is_not_called_damaged),
         IN_DIRECTORY(where_the_proof_cannot_be_had_nothing_is_said_to_be_left),
+        IN_DIRECTORY(only_what_was_done_is_said),
         IN_DIRECTORY(a_path_may_be_relative),
         IN_DIRECTORY(the_arguments_are_checked_first),
         IN_DIRECTORY(locks_are_let_go_one_by_one),

@@ -1,6 +1,7 @@
 /* See api.h. */
 #include "api.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -441,6 +442,16 @@ uint64_t api_disk_used(const char *path)
     walk = (struct walk){0};
     nftw(path, add_blocks, 16, FTW_PHYS);
     return walk.blocks;
+}
+
+unsigned api_open_files(void)
+{
+    DIR *listing = opendir("/proc/self/fd");
+    unsigned count = 0;
+    HOLDS(listing != NULL);
+    while (readdir(listing) != NULL) count++;
+    closedir(listing);
+    return count;
 }
 
 /* ---- time -------------------------------------------------------------- */

@@ -79,6 +79,7 @@ void api_tree_free(struct api_tree *tree);
 bool api_tree_same(const struct api_tree *tree, const char *const but[]);
 void api_tree_copy(const char *from, const char *to);
 uint64_t api_disk_used(const char *path); /* bytes of blocks, below a directory */
+unsigned api_open_files(void); /* descriptors of this process, to be compared */
 
 /* ---- time and processes ------------------------------------------------ */
 

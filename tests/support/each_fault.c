@@ -1,7 +1,6 @@
 /* See each_fault.h. */
 #include "each_fault.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,21 +8,12 @@
 
 #include <cmocka.h>
 
-static int open_files(void)
-{
-    DIR *listing = opendir("/proc/self/fd");
-    int count = 0;
-
-    if (listing == NULL) return -1;
-    while (readdir(listing) != NULL) count++;
-    closedir(listing);
-    return count;
-}
+#include "api.h"
 
 static bool run(each_fault_script *script, void *context, enum io_kind kind, unsigned nth, bool for_ever)
 {
     struct io_fault fault;
-    int before = open_files();
+    unsigned before = api_open_files();
 
     io_fault_init(&fault, &lqi_io_posix);
     fault.short_writes = true;
@@ -32,8 +22,8 @@ static bool run(each_fault_script *script, void *context, enum io_kind kind, uns
     script(&fault, context);
     bool failed = fault.hits > 0;
     io_fault_release(&fault);
-    if (open_files() != before)
-        fail_msg("%d descriptors, not %d, after %s %u failed", open_files(), before, io_kind_names[kind], nth);
+    if (api_open_files() != before)
+        fail_msg("%u descriptors, not %u, after %s %u failed", api_open_files(), before, io_kind_names[kind], nth);
     return failed;
 }
 

@@ -68,22 +68,14 @@ static inline void note(void *context, const lq_repair_step *step)
              (int)step->count, (int)step->first_id);
 }
 
-static inline int next_descriptor(void)
-{
-    int fd = dup(STDOUT_FILENO);
-    HOLDS(fd >= 0);
-    close(fd);
-    return fd;
-}
-
 /* Whatever comes of it, nothing is left open, and nobody else's file is closed. */
 static inline int repair(unsigned flags)
 {
-    int before = next_descriptor();
+    unsigned before = api_open_files();
     said[0] = 0;
     result = (lq_repair_result){.size = sizeof result};
     int err = lqi_repair_io(&machine, queue, flags, note, said, &result);
-    EQUAL(next_descriptor(), before);
+    EQUAL(api_open_files(), before);
     return err;
 }
 
