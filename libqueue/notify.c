@@ -20,10 +20,8 @@
 
 static void stop_service(lq_consumer *consumer)
 {
-    struct lqi_notify *notify = &consumer->notify;
-    if (notify->served && !atomic_load(&consumer->queue->forkable.forked)) lqi_service_remove(&notify->task);
-    notify->served = false;
-    atomic_store(&notify->task.deaf, 0);
+    lqi_service_remove(&consumer->notify.task); /* which may not be there: the thread of a child has none of its parent's */
+    atomic_store(&consumer->notify.task.deaf, 0);
 }
 
 bool lqi_in_own_handler(const lq_consumer *consumer)
@@ -148,13 +146,10 @@ int lq_fd(lq_consumer *consumer)
     if (err) return err;
     atomic_store(&notify->fd, fd);
     err = lqi_service_add(&notify->task);
-    if (err) {
-        atomic_store(&notify->fd, -1);
-        lqi_flag_close(fd);
-        return err;
-    }
-    notify->served = true;
-    return fd;
+    if (!err) return fd;
+    atomic_store(&notify->fd, -1);
+    lqi_flag_close(fd);
+    return err;
 }
 
 /* ---- the task ----------------------------------------------------------- */
@@ -199,7 +194,6 @@ int lq_notify(lq_consumer *consumer, lq_handler *handler, void *context)
     notify->times_set++;
     if (dispatched || own || !handler) return LQ_OK;
     err = lqi_service_add(&notify->task);
-    notify->served = !err;
     if (err) notify->handler = NULL;
     return err;
 }
