@@ -60,7 +60,7 @@ static int lock_open(lq_queue *queue)
         if (error != EAGAIN || waited >= queue->open_patience_us) break;
         lqi_nap();
     }
-    queue->open_patience_us -= waited < queue->open_patience_us ? waited : queue->open_patience_us;
+    queue->open_patience_us -= (int64_t)lqi_min64((uint64_t)waited, (uint64_t)queue->open_patience_us);
     if (error == EAGAIN)
         return lqi_fail(LQ_EBUSY, "another process has been opening or closing this queue for %d ms: is it stopped?", lqi_open_patience_ms);
     return error ? lqi_fail_errno(error, "lock", LQI_META_NAME, -1) : LQ_OK;
