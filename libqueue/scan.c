@@ -17,13 +17,12 @@ void lqi_scan_init(struct lqi_scan *scan, const struct lqi_log *log, size_t read
 {
     assert(read_ahead % 8 == 0); /* so is every block: bytes that are lent out end in it, when they are rounded up */
     *scan = (struct lqi_scan){.log = log, .read_ahead = read_ahead, .pool = {.standard = read_ahead}, .unreadable_to = UINT64_MAX};
-    scan->segment.file.fd = -1;
 }
 
 void lqi_scan_let_go(struct lqi_scan *scan)
 {
     assert(scan->log->state != NULL);
-    if (scan->segment_open && scan->segment.head.first_id < atomic_load(&scan->log->state->first_id)) lqi_scan_close_segment(scan);
+    if (scan->segment.head.first_id < atomic_load(&scan->log->state->first_id)) lqi_scan_close_segment(scan);
 }
 
 void lqi_scan_release(struct lqi_scan *scan)
@@ -41,15 +40,21 @@ void lqi_scan_start(struct lqi_scan *scan, uint64_t position, uint64_t id)
     scan->next_id = id;
     scan->sought_id = 0;
     scan->avoid_ring = scan->refreshed = false;
-    if (position < scan->buffer_position || position > scan->buffer_position + scan->buffered) lqi_scan_forget_buffer(scan);
 }
 
 void lqi_scan_restart(struct lqi_scan *scan, uint64_t position, uint64_t id)
 {
-    lqi_scan_drop_record(scan);
     lqi_scan_close_segment(scan);
     lqi_scan_start(scan, position, id);
     lqi_scan_forget_buffer(scan);
+}
+
+static void drop_record(struct lqi_scan *scan)
+{
+    lqi_block_drop(scan->unpacked);
+    scan->unpacked = NULL;
+    scan->payload = NULL;
+    scan->payload_block = NULL;
 }
 
 /* ---- holes -------------------------------------------------------------- */
@@ -73,7 +78,7 @@ int lqi_scan_hole(struct lqi_scan *scan, uint64_t to, uint64_t id, const char *r
         found->offset = lqi_segment_offset(&scan->segment.head, scan->position);
     } else {
         snprintf(found->file, sizeof found->file, LQI_SHARED_NAME);
-        found->offset = scan->log->ring.size ? LQI_SHARED_HEAD + (scan->position & (scan->log->ring.size - 1)) : 0;
+        found->offset = LQI_SHARED_HEAD + (scan->position & (scan->log->ring.size - 1));
     }
     if (id > scan->next_id) found->count = id - scan->next_id;
     if (!found->count) found->first_id = 0;
@@ -89,7 +94,6 @@ int lqi_scan_unreadable(struct lqi_scan *scan)
 {
     scan->hole.code = LQ_EIO;
     scan->unreadable_to = scan->position;
-    lqi_scan_tell(&scan->hole);
     return LQI_HOLE;
 }
 
@@ -110,9 +114,9 @@ static size_t make_room(struct lqi_scan *scan, size_t need)
 {
     size_t keep = at_hand(scan);
     bool ours = scan->block && scan->block->references == 1;
-    size_t offset = scan->block ? scan->start + (size_t)(scan->position - scan->buffer_position) : 0;
+    size_t offset = scan->start + (size_t)(scan->position - scan->buffer_position);
 
-    if (ours && scan->block->capacity >= need && (keep == 0 || scan->block->capacity < offset + need)) {
+    if (ours && scan->block->capacity >= need) {
         memmove(scan->block->bytes, scan->block->bytes + offset, keep);
         offset = 0;
     } else if (!scan->block || scan->block->capacity - offset < need) {
@@ -417,7 +421,7 @@ static int take(struct lqi_scan *scan, const char *unreadable)
     }
     int err = scan->heads_only ? LQ_OK : open_payload(scan, reason, sizeof reason);
     if (err == LQ_ECORRUPT) {
-        lqi_scan_drop_record(scan);
+        drop_record(scan);
         if (look_again(scan)) return LQ_EMPTY;
         return lqi_scan_hole(scan, scan->position + lqi_record_span(record->size), next_id, reason);
     }
@@ -495,7 +499,7 @@ static int try_next(struct lqi_scan *scan, uint64_t limit)
 
 int lqi_scan_next(struct lqi_scan *scan, uint64_t limit)
 {
-    lqi_scan_drop_record(scan);
+    drop_record(scan);
     while (scan->position < limit) {
         int err = try_next(scan, limit);
         if (err == LQ_TIMEOUT) break;
@@ -508,7 +512,6 @@ int lqi_scan_seek_hint(struct lqi_scan *scan, uint64_t position, uint64_t id, ui
 {
     struct lqi_record record;
 
-    lqi_scan_drop_record(scan);
     if (position > limit || position % 8) return lqi_scan_seek_id(scan, id);
     lqi_scan_start(scan, position, id);
     if (position == limit) return LQ_OK;

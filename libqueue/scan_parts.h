@@ -19,14 +19,6 @@ static inline void lqi_scan_close_segment(struct lqi_scan *scan)
     scan->segment_open = false;
 }
 
-static inline void lqi_scan_drop_record(struct lqi_scan *scan)
-{
-    lqi_block_drop(scan->unpacked);
-    scan->unpacked = NULL;
-    scan->payload = NULL;
-    scan->payload_block = NULL;
-}
-
 /* What the files are known to begin with counts, and with `shared`, what that says, if it is more. */
 static inline uint64_t lqi_scan_oldest_position(const struct lqi_log *log)
 {

@@ -111,7 +111,9 @@ int lqi_scan_next_file(struct lqi_scan *scan, uint64_t *id_out)
 static void go_on_in_segment(struct lqi_scan *scan)
 {
     uint64_t sought_id = scan->sought_id;
-    if (scan->position < scan->segment.head.position) lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
+    if (scan->position >= scan->segment.head.position) return;
+    lqi_scan_start(scan, scan->segment.head.position, scan->next_id);
+    lqi_scan_forget_buffer(scan);
     scan->sought_id = sought_id;
 }
 

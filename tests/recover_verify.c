@@ -18,8 +18,9 @@
 #include "support/api.h"
 #include "support/damage.h"
 #include "support/forge.h"
+#include "support/verified.h"
 
-enum { MESSAGES = 60, BODY = 3000, SECOND = 22, THIRD = 43, SPAN = 3040, FINDINGS = 8 };
+enum { MESSAGES = 60, BODY = 3000, SECOND = 22, THIRD = 43, SPAN = 3040 };
 
 static const lq_options small = {.segment_size = 64 << 10, .ring_size = 64 << 10};
 
@@ -31,42 +32,6 @@ static const char *make_queue(void **state)
     OK(lq_consumer_close(api_consumer(queue, "c", NULL)));
     OK(lq_close(queue));
     return api_path(*state, "q");
-}
-
-struct found {
-    unsigned count;
-    struct {
-        char file[128], text[400];
-        uint64_t offset, first_id, count;
-        int code;
-    } all[FINDINGS];
-    lq_verify_result result;
-};
-
-static void note(void *context, const lq_finding *finding)
-{
-    struct found *found = context;
-    HOLDS(finding->size == sizeof *finding && found->count < FINDINGS);
-    HOLDS((finding->first_id != 0) == (finding->count != 0));
-    snprintf(found->all[found->count].file, sizeof found->all->file, "%s", finding->file);
-    snprintf(found->all[found->count].text, sizeof found->all->text, "%s", finding->text);
-    found->all[found->count].offset = finding->offset;
-    found->all[found->count].first_id = finding->first_id;
-    found->all[found->count].count = finding->count;
-    found->all[found->count].code = finding->code;
-    found->count++;
-}
-
-static struct found verify(const char *queue)
-{
-    struct found found = {.result = {.size = sizeof found.result}};
-    uint64_t lost = 0;
-    int code = lq_verify(queue, 0, note, &found, &found.result);
-    EQUAL(found.result.findings, found.count);
-    for (unsigned i = 0; i < found.count; i++) lost += found.all[i].count;
-    EQUAL(found.result.lost, lost);
-    IS(found.count ? LQ_ECORRUPT : LQ_OK, code);
-    return found;
 }
 
 /* Exactly one place, and that. */

@@ -107,6 +107,15 @@ static void every_option_has_its_range(void **state)
     }
 }
 
+static void flags_that_nobody_knows_are_named(void **state)
+{
+    (void)state;
+    lq_options asked = {.size = sizeof asked, .flags = LQ_READ_ONLY | 0x108}, complete;
+
+    assert_int_equal(lqi_options_complete(&asked, &complete), LQ_EINVAL);
+    assert_non_null(strstr(lq_error_text(), "unknown: 0x108"));
+}
+
 static void a_queue_is_at_least_two_rounded_segments(void **state)
 {
     (void)state;
@@ -173,6 +182,27 @@ static void options_match_when_they_are_the_stored_ones_or_not_asked_for(void **
     assert_int_equal(lqi_options_match(&asked, &sample.options), LQ_OK);
 }
 
+static void sizes_match_when_they_are_rounded_to_the_stored_ones(void **state)
+{
+    (void)state;
+    lq_options stored = sample.options, asked = {.size = sizeof asked};
+
+    for (uint64_t size = stored.segment_size - 5000; size < stored.segment_size + 5000; size++) {
+        asked.segment_size = size;
+        bool same = size > stored.segment_size - 4096 && size <= stored.segment_size;
+        assert_int_equal(lqi_options_match(&asked, &stored), same ? LQ_OK : LQ_EMISMATCH);
+    }
+    asked.segment_size = 0;
+    for (stored.ring_size = 1 << 16; stored.ring_size <= 1 << 30; stored.ring_size *= 2) {
+        for (int step = -1; step <= 1; step++) {
+            asked.ring_size = stored.ring_size + (uint64_t)step;
+            assert_int_equal(lqi_options_match(&asked, &stored), step > 0 ? LQ_EMISMATCH : LQ_OK);
+            asked.ring_size = stored.ring_size / 2 + (uint64_t)step;
+            assert_int_equal(lqi_options_match(&asked, &stored), step > 0 ? LQ_OK : LQ_EMISMATCH);
+        }
+    }
+}
+
 static void an_option_that_differs_is_named(void **state)
 {
     (void)state;
@@ -203,9 +233,11 @@ int main(void)
         cmocka_unit_test(what_is_set_stays_as_it_is),
         cmocka_unit_test(sizes_are_rounded_up),
         cmocka_unit_test(every_option_has_its_range),
+        cmocka_unit_test(flags_that_nobody_knows_are_named),
         cmocka_unit_test(a_queue_is_at_least_two_rounded_segments),
         cmocka_unit_test(structs_of_older_and_newer_callers_are_understood),
         cmocka_unit_test(options_match_when_they_are_the_stored_ones_or_not_asked_for),
+        cmocka_unit_test(sizes_match_when_they_are_rounded_to_the_stored_ones),
         cmocka_unit_test(an_option_that_differs_is_named),
     };
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);

@@ -118,6 +118,40 @@ static void a_record_that_seems_cut_off_and_cannot_be_read_is_an_unreadable_one(
     end();
 }
 
+/* Messages that do not fit into what is read at a time, as they are or packed. */
+static void a_walk_without_memory_says_so_and_goes_on_when_there_is_some(void **state)
+{
+    enum { LARGE = 400000, COUNT = 4 };
+    for (int level = 0; level < 10; level += 9) {
+        queue = api_open(state, &(lq_options){.ring_size = 64 << 10, .compression = level});
+        api_put_range(queue, 1, COUNT, LARGE);
+        unsigned told = 0;
+        for (uint64_t nth = 1, hits = 1; hits; nth++) {
+            lqi_scan_init(&scan, &queue->log, LQI_SCAN_BLOCK);
+            lqi_scan_start(&scan, 0, 1);
+            call_fault_plan(CALL_ALLOCATE, nth, false, ENOMEM);
+            for (uint64_t id = 1; id <= COUNT; id++) {
+                int err = lqi_scan_next(&scan, lqi_log_visible(&queue->log));
+                if (err == LQ_ENOMEM) {
+                    TEXT_HAS("no memory");
+                    told++;
+                    err = lqi_scan_next(&scan, lqi_log_visible(&queue->log));
+                }
+                OK(err);
+                EQUAL(scan.record.first_id, id);
+                lq_message message = {.id = id, .data = scan.payload, .size = scan.payload_size};
+                HOLDS(api_is_filled(&message, LARGE, id));
+            }
+            hits = call_fault_hits();
+            call_fault_end();
+            lqi_scan_release(&scan);
+        }
+        HOLDS(told >= 2);
+        OK(lq_close(queue));
+        HOLDS(!api_teardown(state) && !api_setup(state)); /* another directory */
+    }
+}
+
 static void hole_up_to_the_cut(void)
 {
     lqi_scan_restart(&scan, 0, 1);
@@ -214,6 +248,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_record_that_seems_cut_off_is_no_damage_while_its_file_cannot_be_looked_at),
         IN_DIRECTORY(a_record_that_seems_cut_off_and_cannot_be_read_is_an_unreadable_one),
+        IN_DIRECTORY(a_walk_without_memory_says_so_and_goes_on_when_there_is_some),
         IN_DIRECTORY(a_record_that_is_cut_off_and_does_not_stand_in_its_file_is_damage),
         IN_DIRECTORY(messages_missing_behind_a_stretch_that_cannot_be_read_were_in_it),
         IN_DIRECTORY(damage_in_a_file_that_cannot_be_opened_again_is_told_when_it_can),

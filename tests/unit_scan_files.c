@@ -39,6 +39,7 @@ static void begin(uint64_t position, uint64_t id)
 static void over(void)
 {
     lqi_scan_release(&scan);
+    lqi_scan_release(&scan); /* of what is empty is fine */
     EQUAL(free_fd(), lowest_fd);
     the_log.io = &lqi_io_posix;
     io_fault_release(&fault);
@@ -86,6 +87,8 @@ static void lacks(uint64_t file, uint64_t offset, uint64_t first_id, uint64_t co
     EQUAL(scan.hole.offset, offset);
     snprintf(words, sizeof words, "%s, byte %llu: ", scan.hole.file, (unsigned long long)offset);
     HOLDS(strncmp(lq_error_text(), words, strlen(words)) == 0 && strstr(lq_error_text(), scan.hole.text));
+    snprintf(words, sizeof words, "; %llu messages from id %llu are lost", (unsigned long long)count, (unsigned long long)first_id);
+    EQUAL(strstr(lq_error_text(), words) != NULL, count > 0);
 }
 
 static struct made filled(uint64_t first_id, uint64_t position, int messages)
@@ -419,6 +422,42 @@ static void where_a_file_ends_that_was_the_last_is_asked_until_it_is_told(void *
     drop(made, 2);
 }
 
+/* Repair has put another file in the place of the one that is open. */
+static void who_begins_anew_believes_nothing_of_what_was_read(void **state)
+{
+    struct made made[2];
+    char copy[4300];
+    new_log(state);
+    made[0] = sealed(1, 0, 5);
+    snprintf(copy, sizeof copy, "%s/copy", log_path);
+    HOLDS(rename(path_of(1), copy) == 0);
+    made[1] = sealed(1, 0, 5);
+    damage(&made[1], 2 * SPAN);
+    begin(0, 1);
+    meets(1, 2, 5 * SPAN);
+    lacks(1, offset_of(&made[1], 2 * SPAN), 3, 1, 5 * SPAN);
+    HOLDS(rename(copy, path_of(1)) == 0);
+    lqi_scan_restart(&scan, 0, 1);
+    meets(1, 5, 5 * SPAN);
+    over();
+    drop(made, 2);
+}
+
+static void damage_before_the_first_message_is_told_though_it_costs_none(void **state)
+{
+    struct made made;
+    new_log(state);
+    made = make_segment(1, 0, 0);
+    add_mark(&made);
+    add_many(&made, 3);
+    damage(&made, 0);
+    begin(0, 1);
+    lacks(1, LQI_SEGMENT_HEADER, 0, 0, made.found.end);
+    meets(1, 3, made.found.end);
+    over();
+    done(&made);
+}
+
 /* Who has met damage may come back when it is mended. */
 static void what_was_bad_and_is_good_again_is_met_by_who_seeks_it(void **state)
 {
@@ -526,6 +565,10 @@ static void damage_on_the_way_to_what_is_sought_is_not_told(void **state)
     EQUAL(scan.record.first_id, 18);
     meets(19, 23, 23 * SPAN);
     ends(23 * SPAN);
+
+    lqi_scan_start(&scan, 10 * SPAN, 11); /* who goes that way is told */
+    meets(11, 12, 23 * SPAN);
+    lacks(11, offset_of(&made[1], 12 * SPAN), 13, 1, 23 * SPAN);
     over();
     drop(made, 3);
 }
@@ -630,6 +673,8 @@ int main(void)
         IN_DIRECTORY(a_file_that_cannot_be_opened_just_now_is_no_part_of_the_lost_one_before_it),
         IN_DIRECTORY(a_file_that_the_disk_does_not_give_is_told_as_unreadable_by_who_goes_over_it),
         IN_DIRECTORY(where_a_file_ends_that_was_the_last_is_asked_until_it_is_told),
+        IN_DIRECTORY(who_begins_anew_believes_nothing_of_what_was_read),
+        IN_DIRECTORY(damage_before_the_first_message_is_told_though_it_costs_none),
         IN_DIRECTORY(what_was_bad_and_is_good_again_is_met_by_who_seeks_it),
         IN_DIRECTORY(what_retention_has_deleted_is_told_as_no_damage_and_the_walk_goes_on_behind),
         IN_DIRECTORY(what_deletion_has_left_is_met_as_long_as_it_is_there),
