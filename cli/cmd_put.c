@@ -156,7 +156,8 @@ static int put_records(struct put *put)
         message.data = record;
         message.size = size;
         if (put->json) {
-            if (is_blank(record, size)) continue;
+            /* What is longer than any object is the end of what was read, blank or not. */
+            if (size <= put->input.record_max && is_blank(record, size)) continue;
             end = parse_record(put, record, size, &message);
             if (end != END_DONE) return end;
         }

@@ -1,9 +1,7 @@
 /* lq put: what becomes of what it is given. When it ends with 0 all of it is in the queue, once, in order, and synced; in
- * every other case it says how much of it is. And what it reads its input with, which cuts it into records.
+ * every other case it says how much of it is.
  */
 #include "support/cli_calls.h"
-
-#include "../cli/input.h"
 
 #include <signal.h>
 
@@ -101,7 +99,7 @@ static void no_create_makes_no_queue(void **state)
 
 static void input_is_cut_where_it_is_asked_to_be(void **state)
 {
-    static const char text[] = "one\ntwo\0three\n\nfive";
+    static const char text[] = "one\ntwo\0three\n\n\xff" "five";
 
     make_scene(state);
     input = text;
@@ -289,8 +287,6 @@ static void of_a_line_that_is_too_long_not_all_is_read(void **state)
     text[300000] = '\n';
     input_bytes = 300001;
     assert_int_equal(lq(state, "lq put s"), END_DONE);
-    text[299999] = '\n';
-    input_bytes = 300000;
     piece = 1000; /* it is as long as it is, however it comes */
     assert_int_equal(lq(state, "lq put s"), END_DONE);
     piece = 0;
@@ -332,6 +328,25 @@ static void a_line_of_json_may_be_six_times_as_long_as_its_message(void **state)
     assert_int_equal(lq(state, "lq put s --json --message-size-max 15000" SMALL), END_DONE);
     assert_int_equal(lq(state, "lq cat s -F %l"), END_DONE);
     assert_string_equal(out, "15000");
+    piece = 0;
+}
+
+/* Blanks are no object; but so many are no line either, and what is behind them has not been read. */
+static void blanks_without_end_are_no_end(void **state)
+{
+    static char text[200000];
+
+    make_scene(state);
+    memset(text, ' ', sizeof text);
+    strcpy(text + 150000, "\n{\"data\":\"a\"}\n");
+    input = text;
+    piece = 10000;
+    assert_int_equal(lq(state, "lq put s --json --message-size-max 16" SMALL), END_USAGE);
+    says(err, "line 1 column ");
+    says(err, "expected an object");
+    input = text + 90000; /* fewer are */
+    assert_int_equal(lq(state, "lq put s --json"), END_DONE);
+    assert_int_equal(stats_of(state, "s").last_id, 1);
     piece = 0;
 }
 
@@ -495,75 +510,6 @@ static void a_terminal_is_told_what_is_expected_and_how_far_it_is(void **state)
     piece = 0;
 }
 
-/* ---- records --------------------------------------------------------------------- */
-
-static void use_as_input(void **state, const char *text, size_t size)
-{
-    api_file_write(api_path(*state, "in"), text, size);
-    int fd = open(api_path(*state, "in"), O_RDONLY);
-    assert_true(fd >= 0 && dup2(fd, STDIN_FILENO) == STDIN_FILENO);
-    close(fd);
-}
-
-/* Lines of 0, 1, 2... bytes, of which the n-th begins with n: whatever comes at a time, each is given once, whole and in order. */
-static void records_come_whole_however_they_are_read(void **state)
-{
-    static char text[1100 * 1100 / 2 + 4400];
-    struct input reading;
-    size_t size = 0, length;
-    char *record;
-
-    for (int i = 0; i < 1100; i++) {
-        memset(text + size, 'a' + i % 26, (size_t)i);
-        size += (size_t)i;
-        text[size++] = '\n';
-    }
-    size--; /* the last one has no end */
-    for (unsigned way = 0; way < 5; way++) {
-        int given = 0;
-        use_as_input(state, text, size);
-        on = true;
-        piece = (size_t[]){0, 1000, 131072, 131071, 4097}[way];
-        assert_int_equal(__real_read(STDIN_FILENO, (char[1]){0}, 1), 1); /* somebody has read a line before us */
-        assert_int_equal(input_size(), size - 1);
-        assert_true(input_init(&reading, '\n', 2000));
-        while (input_fill(&reading) == INPUT_MORE)
-            while (input_next(&reading, &record, &length)) {
-                given++;
-                assert_int_equal(length, given);
-                for (size_t at = 0; at < length; at++) assert_int_equal(record[at], 'a' + given % 26);
-            }
-        on = false;
-        assert_int_equal(given, 1099);
-        assert_int_equal(reading.records, 1099);
-        assert_int_equal(reading.bytes, size - 1);
-        assert_in_range(reading.capacity, 1, 600000); /* it grows with the longest record, and no further */
-        assert_int_equal(input_fill(&reading), INPUT_END);
-        input_release(&reading);
-        assert_int_equal(input_size(), 0);
-        assert_true(input_ready(0)); /* its end can be read */
-    }
-    piece = 0;
-}
-
-static void a_silent_pipe_is_waited_for(void **state)
-{
-    int fds[2];
-
-    (void)state;
-    assert_int_equal(pipe(fds), 0);
-    assert_int_equal(dup2(fds[0], STDIN_FILENO), STDIN_FILENO);
-    assert_int_equal(input_size(), 0); /* nobody knows */
-    int64_t before_us = api_now_us();
-    assert_false(input_ready(30));
-    assert_in_range(api_now_us() - before_us, 29000, 5000000);
-    assert_int_equal(write(fds[1], "x", 1), 1);
-    assert_true(input_ready(10000));
-    close(fds[0]);
-    close(fds[1]);
-    assert_true(api_now_us() - before_us < 9000000);
-}
-
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -583,6 +529,7 @@ int main(void)
         IN_DIRECTORY(of_a_line_that_is_too_long_not_all_is_read),
         IN_DIRECTORY(lines_of_json_may_come_in_pieces_of_any_size),
         IN_DIRECTORY(a_line_of_json_may_be_six_times_as_long_as_its_message),
+        IN_DIRECTORY(blanks_without_end_are_no_end),
         IN_DIRECTORY(what_a_pipe_brought_is_synced_when_it_pauses_and_at_its_end),
         IN_DIRECTORY(a_pipe_that_never_pauses_is_synced_now_and_then),
         IN_DIRECTORY(a_failed_sync_in_between_ends_it),
@@ -591,8 +538,6 @@ int main(void)
         IN_DIRECTORY(a_signal_ends_the_wait_and_nothing_is_said),
         IN_DIRECTORY(a_signal_at_any_call_ends_it_and_what_is_in_is_safe),
         IN_DIRECTORY(a_terminal_is_told_what_is_expected_and_how_far_it_is),
-        IN_DIRECTORY(records_come_whole_however_they_are_read),
-        IN_DIRECTORY(a_silent_pipe_is_waited_for),
     };
 
     return cmocka_run_group_tests_name("lq put", tests, share_what_is_seen, NULL);

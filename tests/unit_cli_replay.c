@@ -140,8 +140,10 @@ static void a_slip_is_told_and_nothing_is_made(void **state)
         snprintf(text, sizeof text, "--rate: '%s' is not a rate such as 500/s or 10/m", rates[i]);
         is_usage(state, line, text);
     }
-    for (size_t i = 0; i < 8; i++) {
-        static const char *const paces[] = {"0", "-1", "x", "1y", "nan", "1e9", "1xx", "0x"};
+    is_usage(state, "lq replay '' r", "the name of the queue is empty");
+    is_usage(state, "lq replay q ''", "the name of the queue is empty");
+    for (size_t i = 0; i < 9; i++) {
+        static const char *const paces[] = {"0", "-1", "x", "1y", "nan", "1e9", "1xx", "0x", "+1x"};
         char line[60], text[80];
         snprintf(line, sizeof line, "lq replay q r --pace %s", paces[i]);
         snprintf(text, sizeof text, "--pace: '%s' is not a pace such as 1x or 0.5x", paces[i]);

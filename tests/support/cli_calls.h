@@ -399,7 +399,7 @@ _Noreturn static void be_lq(const char *directory, char *line)
     char *words[WORDS_MAX + 1] = {NULL};
     int count = 0;
 
-    for (char *word = strtok(line, " "); word && count < WORDS_MAX; word = strtok(NULL, " ")) words[count++] = word;
+    for (char *word = strtok(line, " "); word && count < WORDS_MAX; word = strtok(NULL, " ")) words[count++] = strcmp(word, "''") == 0 ? word + 2 : word;
     if (chdir(directory) != 0) _exit(90);
     alarm(LIMIT_S);
     redirect("in", O_RDONLY, STDIN_FILENO);
