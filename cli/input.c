@@ -29,12 +29,10 @@ static bool make_room(struct input *input)
 {
     char *larger;
 
-    if (input->start > 0) {
-        memmove(input->buffer, input->buffer + input->start, input->end - input->start);
-        input->end -= input->start;
-        input->searched -= input->start;
-        input->start = 0;
-    }
+    memmove(input->buffer, input->buffer + input->start, input->end - input->start);
+    input->end -= input->start;
+    input->searched -= input->start;
+    input->start = 0;
     if (input->capacity - input->end >= BLOCK_SIZE / 2) return true;
     larger = realloc(input->buffer, input->capacity * 2);
     if (!larger) return false;
@@ -76,7 +74,7 @@ bool input_next(struct input *input, char **record_out, size_t *size_out)
 {
     char *found = NULL;
 
-    if (input->delimiter != INPUT_WHOLE && input->searched < input->end)
+    if (input->delimiter != INPUT_WHOLE)
         found = memchr(input->buffer + input->searched, input->delimiter, input->end - input->searched);
     if (found) {
         size_t at = (size_t)(found - input->buffer);
