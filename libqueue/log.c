@@ -386,7 +386,7 @@ int lqi_append(struct lqi_log *log, const struct lqi_append *append, uint64_t *f
 
 int lqi_append_mark(struct lqi_log *log)
 {
-    struct lqi_append mark = {.kind = LQI_RECORD_MARK, .payload = "", .payload_check = 0};
+    struct lqi_append mark = {.kind = LQI_RECORD_MARK};
     uint64_t first_id, end;
     struct lqi_tail tail;
     int err = lqi_log_tail(log, &tail);
@@ -394,7 +394,6 @@ int lqi_append_mark(struct lqi_log *log)
     const struct lqi_span *span = &log->state->spans[tail.span & 1];
     /* Never as the first record, of this segment or of the next one: the segment behind it would begin with the same
      * id, and so have the same name. */
-    if (tail.mark == tail.end || span->sealed || tail.end == span->position ||
-        tail.end + lqi_record_span(mark.size) > span->limit) return LQ_OK;
+    if (tail.mark == tail.end || tail.end == span->position || tail.end + lqi_record_span(mark.size) > span->limit) return LQ_OK;
     return lqi_append(log, &mark, &first_id, &end);
 }

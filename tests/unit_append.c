@@ -13,100 +13,10 @@
 #include <cmocka.h>
 
 #include "bytes.h"
-#include "queue.h"
-#include "support/api.h"
 #include "support/child.h"
 #include "support/hold.h"
-#include "support/io_fault.h"
-#include "support/scratch.h"
+#include "support/sized_log.h"
 #include "writeout.h"
-
-enum { KIB = 1024, SEGMENT = 64 * KIB, RING = 64 * KIB, LARGE = RING / 4 - LQI_RECORD_HEADER + 1, MESSAGES = 5000 };
-
-static struct io_fault fault;
-static char path[4096];
-static lq_queue *queue;
-static struct lqi_log_state *shared;
-static uint32_t sizes[MESSAGES + 1]; /* of the messages put, by id */
-static uint64_t last;
-
-/* No power fails here: this disk need not be waited for. */
-static int no_sync(const struct lqi_io *io, int fd)
-{
-    (void)io, (void)fd;
-    return 0;
-}
-
-static struct lqi_io quick;
-
-static void begin(void **state, lq_options options)
-{
-    quick = lqi_io_posix;
-    quick.sync = quick.dir_sync = no_sync;
-    options.size = sizeof options;
-    if (!options.segment_size) options.segment_size = SEGMENT;
-    if (!options.ring_size) options.ring_size = RING;
-    io_fault_init(&fault, &quick);
-    snprintf(path, sizeof path, "%s", api_path(*state, "q"));
-    OK(lqi_open_io(&fault.io, path, &options, &queue));
-    OK(lq_consumer_close(api_consumer(queue, "keeper", NULL))); /* for whom everything stays */
-    shared = queue->log.state;
-    last = 0;
-}
-
-static int try_to_put(size_t size)
-{
-    static uint8_t body[512 * KIB];
-    uint64_t id = 0;
-    HOLDS(size <= sizeof body && last < MESSAGES);
-    api_fill(body, size, last + 1);
-    int err = lq_put(queue, body, size, &id);
-    if (err) return err;
-    EQUAL(id, last + 1);
-    sizes[++last] = (uint32_t)size;
-    return LQ_OK;
-}
-
-static void put(size_t size)
-{
-    OK(try_to_put(size));
-}
-
-static struct lqi_tail tail(void)
-{
-    struct lqi_tail now;
-    OK(lqi_log_tail(&queue->log, &now));
-    return now;
-}
-
-static void read_all(const char *name)
-{
-    lq_consumer *consumer = api_consumer(queue, name, NULL);
-    lq_message message;
-    for (uint64_t id = 1; id <= last; id++) {
-        OK(lq_get(consumer, &message, 1000));
-        EQUAL(message.id, id);
-        HOLDS(api_is_filled(&message, sizes[id], id));
-        OK(lq_ack(consumer, &message));
-    }
-    IS(LQ_EMPTY, lq_poll(consumer, &message));
-    OK(lq_consumer_close(consumer));
-}
-
-/* Everything is there, and stays. */
-static void end(void)
-{
-    io_fault_end(&fault);
-    read_all("now");
-    EQUAL(api_stats(queue).damage, 0);
-    OK(lq_close(queue));
-    OK(lq_verify(path, 0, NULL, NULL, NULL));
-    OK(lqi_open_io(&quick, path, NULL, &queue));
-    read_all("again");
-    OK(lq_close(queue));
-    scratch_delete(path);
-    io_fault_release(&fault);
-}
 
 /* ---- sizes --------------------------------------------------------------------------- */
 
@@ -250,6 +160,65 @@ static void a_segment_that_was_begun_for_a_large_record_grows_for_a_larger_one(v
     }
 }
 
+/* For what it has room for when its disk space was given back meanwhile. */
+static void a_segment_that_was_begun_for_a_large_record_keeps_its_size_when_it_is_allocated_again(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    put(100);
+    OK(lqi_write_out(&queue->log));
+    const uint64_t number = tail().span;
+    io_fault_plan(&fault, IO_WRITE, 4, true, EIO); /* behind index and header of the roll */
+    IS(LQ_EIO, try_to_put(200 * KIB));
+    io_fault_end(&fault);
+    const struct lqi_span *span = &shared->spans[(number + 1) & 1];
+    const uint64_t limit = span->limit;
+    for (int i = 0; i < 100; i++) put(1000);
+    OK(lqi_write_out(&queue->log));
+    OK(lqi_give_back_space(&queue->log));
+    put(LARGE);
+    EQUAL(span->limit, limit);
+    EQUAL(tail().span, number + 1);
+    EQUAL(last_file_size(), lqi_segment_file_size(&queue->log.options, lqi_record_span(200 * KIB)));
+    end();
+}
+
+static uint64_t behind_writes;
+
+static int note_write(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
+{
+    behind_writes = lqi_max64(behind_writes, offset + size);
+    return quick.write(io, fd, offset, data, size);
+}
+
+/* Whatever was there before: a record that could not be written leaves its bytes. */
+static void a_record_that_goes_to_its_file_is_filled_up_with_zeroes_and_no_byte_is_written_behind_it(void **state)
+{
+    static uint8_t ones[2 * LARGE];
+    struct lqi_io io;
+    memset(ones, 0xff, sizeof ones);
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .segment_size = 1 << 20});
+    put(100);
+    OK(lqi_write_out(&queue->log));
+    for (size_t odd = 1; odd <= 8; odd++) {
+        const size_t size = LARGE + 7 + odd;
+        io_fault_plan(&fault, IO_WRITE, 3, true, EIO); /* the header, behind body and padding */
+        IS(LQ_EIO, lq_put(queue, ones, sizeof ones, NULL));
+        io_fault_end(&fault);
+        const uint64_t at = tail().end - shared->spans[tail().span & 1].position + LQI_SEGMENT_HEADER;
+        behind_writes = 0;
+        io = fault.io;
+        fault.io.write = note_write;
+        put(size);
+        fault.io = io;
+        EQUAL(behind_writes, at + lqi_record_span((uint32_t)size));
+        struct api_bytes file = api_file_read(api_segment(path, 0));
+        for (uint64_t i = at + LQI_RECORD_HEADER + size; i < behind_writes; i++) EQUAL(file.bytes[i], 0);
+        EQUAL(file.bytes[behind_writes], 0xff);
+        free(file.bytes);
+    }
+    end();
+}
+
 /* ---- what fails ------------------------------------------------------------------------ */
 
 /* Where the log stands when a record is to be appended. */
@@ -320,6 +289,24 @@ static void what_cannot_be_appended_leaves_no_trace(void **state)
 }
 
 /* What is in the log has its disk space: who cannot have it is refused, and does not wait for it in memory. */
+static void a_poisoned_queue_takes_nothing_whoever_waits_for_the_disk(void **state)
+{
+    for (int sync = LQ_SYNC_ALWAYS; sync <= LQ_SYNC_NEVER; sync++) {
+        begin(state, (lq_options){.sync = sync});
+        put(100);
+        OK(lq_sync(queue));
+        lqi_poison(&queue->log);
+        const struct lqi_tail before = tail();
+        IS(LQ_EPOISONED, try_to_put(100));
+        TEXT_HAS("poisoned", "open it again");
+        IS(LQ_EPOISONED, try_to_put(LARGE));
+        EQUAL(tail().end, before.end);
+        EQUAL(tail().next_id, before.next_id);
+        atomic_store(&queue->log.shared->poisoned, 0);
+        end();
+    }
+}
+
 static void nothing_is_accepted_without_disk_space(void **state)
 {
     begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .ring_size = 256 * KIB});
@@ -509,117 +496,6 @@ static void a_segment_knows_the_times_of_its_first_and_last_message_and_has_a_sa
     end();
 }
 
-/* ---- limits -------------------------------------------------------------------------------- */
-
-static void a_queue_takes_records_up_to_its_size_and_not_a_byte_more(void **state)
-{
-    const uint64_t size_max = 2 * SEGMENT;
-    for (int large = 0; large < 2; large++) {
-        begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .size_max = size_max});
-        const uint64_t left = large ? lqi_record_span(LARGE + 3000) : lqi_record_span(3000);
-        while (tail().end + lqi_record_span(4000) + left <= size_max) put(4000);
-        put(size_max - tail().end - left - LQI_RECORD_HEADER);
-        EQUAL(size_max - tail().end, left);
-        IS(LQ_EFULL, try_to_put(left - LQI_RECORD_HEADER + 1));
-        TEXT_HAS("full", "131072");
-        put(left - LQI_RECORD_HEADER);
-        IS(LQ_EFULL, try_to_put(0));
-        IS(LQ_EFULL, try_to_put(LARGE));
-        uint64_t before = tail().end;
-        OK(lqi_append_mark(&queue->log)); /* which is none of the user's */
-        EQUAL(tail().end, before + LQI_RECORD_HEADER);
-        end();
-    }
-}
-
-/* What was deleted does not count. */
-static void a_queue_whose_beginning_is_gone_takes_as_much_again(void **state)
-{
-    const uint64_t size_max = 2 * SEGMENT;
-    begin(state, (lq_options){.sync = LQ_SYNC_NEVER, .size_max = size_max});
-    OK(lq_consumer_delete(queue, "keeper"));
-    lq_consumer *consumer = api_consumer(queue, "c", NULL);
-    while (try_to_put(3000) == LQ_OK) {}
-    api_take_range(consumer, 1, last, 3000);
-    put(3000);
-    uint64_t first = atomic_load(&shared->first_position);
-    HOLDS(first > 0);
-    int err;
-    while (!(err = try_to_put(3000))) {} /* nothing goes from here on */
-    IS(LQ_EFULL, err);
-    EQUAL(atomic_load(&shared->first_position), first);
-    HOLDS(tail().end - first + lqi_record_span(3000) > size_max && tail().end - first <= size_max);
-    char figure[32];
-    snprintf(figure, sizeof figure, "%llu bytes", (unsigned long long)(tail().end - first));
-    TEXT_HAS("full", figure);
-    OK(lq_consumer_close(consumer));
-    OK(lq_close(queue));
-    io_fault_release(&fault);
-}
-
-static void no_id_and_no_position_is_given_beyond_the_last(void **state)
-{
-    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
-    put(100);
-    lq_message three[3] = {{.data = "a", .size = 1}, {.data = "b", .size = 1}, {.data = "c", .size = 1}};
-    struct lqi_tail *now = &shared->tails[atomic_load(&shared->turn) & 1], before = *now;
-    const uint64_t no_ids[] = {LQI_ID_END - 3, LQI_ID_END - 2, LQI_ID_END - 1};
-    for (int i = 0; i < 3; i++) {
-        now->next_id = no_ids[i];
-        IS(LQ_ELIMIT, lq_put_batch(queue, three, 3, NULL));
-        TEXT_HAS("end");
-    }
-    IS(LQ_ELIMIT, lq_put(queue, "", 0, NULL));
-    IS(LQ_ELIMIT, try_to_put(LARGE));
-    *now = before;
-    now->end = LQI_POSITION_END - lqi_record_span(100) + 8;
-    IS(LQ_ELIMIT, try_to_put(100));
-    now->end = LQI_POSITION_END - lqi_record_span(LARGE) + 8;
-    IS(LQ_ELIMIT, try_to_put(LARGE));
-    *now = before;
-    put(100);
-    end();
-}
-
-static void a_mark_is_never_the_first_record_of_a_segment(void **state)
-{
-    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
-    OK(lqi_append_mark(&queue->log)); /* in no segment */
-    EQUAL(tail().records, 0);
-    put(100);
-    const struct lqi_span *span = &shared->spans[tail().span & 1];
-    while (tail().end + lqi_record_span(1000) <= span->limit) put(1000);
-    put(span->limit - tail().end - LQI_RECORD_HEADER - (LQI_RECORD_HEADER - 8)); /* a mark needs 8 bytes more */
-    struct lqi_tail before = tail();
-    OK(lqi_append_mark(&queue->log));
-    EQUAL(tail().end, before.end);
-    EQUAL(tail().span, before.span);
-    EQUAL(tail().mark, 0);
-    end();
-
-    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
-    put(100);
-    span = &shared->spans[tail().span & 1];
-    while (tail().end + lqi_record_span(1000) <= span->limit) put(1000);
-    put(span->limit - tail().end - 2 * LQI_RECORD_HEADER); /* and for this one there is room */
-    OK(lqi_append_mark(&queue->log));
-    EQUAL(tail().end, span->limit);
-    EQUAL(tail().span, before.span);
-    EQUAL(tail().mark, span->limit);
-    put(0);
-    end();
-
-    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
-    put(100);
-    span = &shared->spans[tail().span & 1];
-    while (tail().end + lqi_record_span(1000) <= span->limit) put(1000);
-    before = tail();
-    put(span->limit - tail().end - LQI_RECORD_HEADER); /* a message may be the last one to the last byte, too */
-    EQUAL(tail().end, span->limit);
-    EQUAL(tail().span, before.span);
-    end();
-}
-
 /* ---- death between the stores of a record that goes to its file -------------------------------- */
 
 struct death {
@@ -659,6 +535,24 @@ static void a_large_record_is_there_wherever_behind_its_commit_its_putter_dies(v
     }
 }
 
+/* As recovery leaves one none of whose messages can be read. */
+static void a_segment_of_whose_messages_no_time_is_known_ends_with_none(void **state)
+{
+    begin(state, (lq_options){.sync = LQ_SYNC_NEVER});
+    put(3000);
+    struct lqi_span *span = &shared->spans[tail().span & 1];
+    const uint64_t number = tail().span;
+    while (tail().end + lqi_record_span(3000) <= span->limit) put(3000);
+    const int64_t first_us = span->first_time_us;
+    span->first_time_us = 0;
+    put(3000);
+    EQUAL(tail().span, number + 1);
+    EQUAL(span->end.first_time_us, 0);
+    EQUAL(span->end.last_time_us, 0);
+    HOLDS(first_us > 0);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -667,17 +561,17 @@ int main(void)
         IN_DIRECTORY(a_large_record_gets_a_segment_of_its_size_and_the_next_ones_are_as_usual),
         IN_DIRECTORY(a_large_record_that_fits_takes_the_place_that_there_is),
         IN_DIRECTORY(a_segment_that_was_begun_for_a_large_record_grows_for_a_larger_one),
+        IN_DIRECTORY(a_segment_that_was_begun_for_a_large_record_keeps_its_size_when_it_is_allocated_again),
+        IN_DIRECTORY(a_record_that_goes_to_its_file_is_filled_up_with_zeroes_and_no_byte_is_written_behind_it),
         IN_DIRECTORY(what_cannot_be_appended_leaves_no_trace),
+        IN_DIRECTORY(a_poisoned_queue_takes_nothing_whoever_waits_for_the_disk),
         IN_DIRECTORY(nothing_is_accepted_without_disk_space),
         IN_DIRECTORY(no_third_segment_begins_before_the_first_is_in_its_file),
         IN_DIRECTORY(a_segment_knows_the_times_of_its_first_and_last_message_and_has_a_salt_of_its_own),
+        IN_DIRECTORY(a_segment_of_whose_messages_no_time_is_known_ends_with_none),
         IN_DIRECTORY(a_lock_that_cannot_be_had_is_told_and_nothing_is_appended),
         IN_DIRECTORY(a_span_that_is_not_written_out_yet_is_read_beside_the_next_one),
         IN_DIRECTORY(an_index_entry_comes_with_the_first_record_behind_each_stride),
-        IN_DIRECTORY(a_queue_takes_records_up_to_its_size_and_not_a_byte_more),
-        IN_DIRECTORY(a_queue_whose_beginning_is_gone_takes_as_much_again),
-        IN_DIRECTORY(no_id_and_no_position_is_given_beyond_the_last),
-        IN_DIRECTORY(a_mark_is_never_the_first_record_of_a_segment),
         IN_DIRECTORY(a_large_record_is_there_wherever_behind_its_commit_its_putter_dies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
