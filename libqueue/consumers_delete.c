@@ -19,9 +19,8 @@ static int find_gone(const struct lqi_log *log, const struct lqi_consumer_slot *
 
     *gone_out = false;
     if (!atomic_load(&consumer->going)) return LQ_OK;
-    /* Without a lock: the place may be another's by now, and the name half of each. */
+    /* Without a lock: the place may be another's by now, and the name half of each, or none that ends. */
     for (size_t i = 0; i < sizeof name; i++) name[i] = __atomic_load_n(&consumer->name[i], __ATOMIC_RELAXED);
-    name[LQ_NAME_MAX] = 0;
     atomic_thread_fence(memory_order_acquire);
     int err = lqi_position_exists(log->io, log->consumers_dir, name, &exists);
     *gone_out = !exists && atomic_load(&consumer->going) && atomic_load(&consumer->state) != LQI_CONSUMER_FREE;

@@ -62,11 +62,119 @@ static void a_consumer_of_which_nobody_can_see_that_it_is_gone_is_there(void **s
     end();
 }
 
+static int maps; /* that there are */
+
+static int count_map(const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_t mirrored, bool writable, void **map_out)
+{
+    maps++;
+    return lqi_io_posix.map(io, fd, offset, size, mirrored, writable, map_out);
+}
+
+static void count_unmap(const struct lqi_io *io, void *map, size_t size, size_t mirrored)
+{
+    maps--;
+    lqi_io_posix.unmap(io, map, size, mirrored);
+}
+
+static void has_members(void)
+{
+    machine.map = count_map;
+    machine.unmap = count_unmap;
+    maps = 0;
+    IS(LQ_EBUSY, lq_consumer_delete(queue, "c"));
+    TEXT_HAS("consumer 'c' has members");
+    EQUAL(maps, 0);
+    machine.map = lqi_io_posix.map;
+    machine.unmap = lqi_io_posix.unmap;
+}
+
+static void a_consumer_goes_only_when_its_last_member_has_left(void **state)
+{
+    begin(state);
+    has_members();
+    lq_consumer *second = api_consumer(queue, "c", NULL);
+    OK(lq_consumer_close(consumer)); /* the first leaves its place */
+    has_members();
+    consumer = api_consumer(queue, "c", NULL);
+    OK(lq_consumer_close(second));
+    has_members();
+    /* Nor is a message one, though its numbers be those of a handle. */
+    struct lqi_slot *behind = consumer->member.region->slots;
+    *behind = (struct lqi_slot){.position = queue->handle_generation, .lease = queue->handle};
+    OK(lq_consumer_close(consumer));
+    consumer = NULL;
+    OK(lq_consumer_delete(queue, "c"));
+    end();
+}
+
+static void while_somebody_is_stopped_at_the_table_nothing_is_made_or_deleted(void **state)
+{
+    lq_consumer *next;
+    begin(state);
+    OK(lq_consumer_close(consumer));
+    consumer = NULL;
+    hold(&queue->map.head->admin);
+    lqi_lock_patience_ms = 50;
+    IS(LQ_EBUSY, lq_consumer_delete(queue, "c"));
+    IS(LQ_EBUSY, lq_consumer_open(queue, "next", NULL, &next));
+    lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+    EQUAL(api_stats(queue).consumers, 1);
+    let_go();
+    OK(lq_consumer_delete(queue, "c"));
+    end();
+}
+
+static int fail_unlink(const struct lqi_io *io, int dir, const char *name)
+{
+    (void)io, (void)dir, (void)name;
+    return EIO;
+}
+
+static unsigned opened;
+
+static int count_open(const struct lqi_io *io, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    opened++;
+    return lqi_io_posix.open(io, dir, name, flags, mode, fd_out);
+}
+
+/* Retention asks after each ack that may be the last one. */
+static void the_disk_is_asked_only_of_a_consumer_that_somebody_deletes(void **state)
+{
+    begin(state);
+    machine.open = count_open;
+    opened = 0;
+    HOLDS(!lqi_consumer_is_gone(&queue->log, slot));
+    EQUAL(lqi_consumers_floor(&queue->log), 0);
+    EQUAL(opened, 0);
+    atomic_store(&slot->going, 1);
+    EQUAL(lqi_consumers_floor(&queue->log), 0);
+    EQUAL(opened, 1);
+    OK(lq_consumer_close(api_consumer(queue, "c", NULL))); /* whoever was at it has died before: it stays */
+    EQUAL(atomic_load(&slot->going), 0);
+    opened = 0;
+    EQUAL(lqi_consumers_floor(&queue->log), 0);
+    EQUAL(opened, 0);
+    OK(lq_consumer_close(consumer));
+    consumer = NULL;
+    machine.unlink = fail_unlink; /* nor is it going any more when that has failed */
+    IS(LQ_EIO, lq_consumer_delete(queue, "c"));
+    machine.unlink = lqi_io_posix.unlink;
+    opened = 0;
+    EQUAL(lqi_consumers_floor(&queue->log), 0);
+    EQUAL(opened, 0);
+    machine.open = lqi_io_posix.open;
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_consumer_that_somebody_has_locked_stays_though_its_maker_has_failed),
         IN_DIRECTORY(a_consumer_of_which_nobody_can_see_that_it_is_gone_is_there),
+        IN_DIRECTORY(a_consumer_goes_only_when_its_last_member_has_left),
+        IN_DIRECTORY(while_somebody_is_stopped_at_the_table_nothing_is_made_or_deleted),
+        IN_DIRECTORY(the_disk_is_asked_only_of_a_consumer_that_somebody_deletes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

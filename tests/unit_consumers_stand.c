@@ -1,4 +1,4 @@
-/* Where a consumer stands: by its offset file and the log when the queue is opened, and where a new one begins. */
+/* Where a consumer stands: by its offset file and the log when the queue is opened, and where a new one begins; and who may join. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "support/hold.h"
 #include "support/noted_consumer.h"
 
 /* ---- where it stands --------------------------------------------------------------------------- */
@@ -253,6 +254,145 @@ static void nothing_begins_before_what_is_kept(void **state)
     end();
 }
 
+static int fail_dir_sync(const struct lqi_io *io, int dir)
+{
+    (void)io, (void)dir;
+    return EIO;
+}
+
+static int fail_unlink(const struct lqi_io *io, int dir, const char *name)
+{
+    (void)io, (void)dir, (void)name;
+    return EIO;
+}
+
+/* Whoever makes it may die as soon as its file is there; then that is one of those that witness how far the log is durable. */
+static void the_very_first_entry_of_a_consumer_is_a_witness_of_the_log(void **state)
+{
+    lq_consumer *late;
+    struct kept kept;
+    begin(state);
+    int64_t before = lqi_io_posix.wall_us(&lqi_io_posix);
+    machine.dir_sync = fail_dir_sync;
+    machine.unlink = fail_unlink;
+    IS(LQ_EIO, lq_consumer_open(queue, "late", &(lq_consumer_options){.size = sizeof(lq_consumer_options), .start = LQ_START_END}, &late));
+    machine.dir_sync = lqi_io_posix.dir_sync;
+    machine.unlink = lqi_io_posix.unlink;
+    struct lqi_position_entry entry = entry_of("late", &kept);
+    EQUAL(entry.sequence, 1);
+    EQUAL(entry.floor, MESSAGES);
+    EQUAL(entry.durable, atomic_load(&queue->log.state->synced));
+    EQUAL(entry.durable_id, MESSAGES);
+    HOLDS(entry.time_us >= before);
+    end();
+}
+
+static int fail_read(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    (void)io, (void)fd, (void)offset, (void)data, (void)size, (void)got_out;
+    return EIO;
+}
+
+static void who_cannot_tell_where_a_consumer_would_begin_makes_none(void **state)
+{
+    const lq_consumer_options from_then = {.size = sizeof from_then, .start = LQ_START_TIME, .start_time_us = 1};
+    lq_consumer *made;
+    begin(state);
+    OK(lq_consumer_close(consumer));
+    consumer = NULL;
+    OK(lq_close(queue)); /* so that what is there is in files only */
+    OK(lqi_open_io(&machine, queue_path, NULL, &queue));
+    calls[0] = 0;
+    machine.read = fail_read;
+    IS(LQ_EIO, lq_consumer_open(queue, "then", &from_then, &made));
+    machine.read = lqi_io_posix.read;
+    hold(&queue->log.state->append);
+    lqi_lock_patience_ms = 50;
+    IS(LQ_EBUSY, lq_consumer_open(queue, "now", NULL, &made));
+    lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+    let_go();
+    was_called("");
+    EQUAL(api_stats(queue).consumers, 1);
+    end();
+}
+
+static void take_place(struct lqi_consumer_slot *place)
+{
+    atomic_store(&place->going, 0);
+    place->name[0] = 0;
+    atomic_store(&place->state, LQI_CONSUMER_DAMAGED);
+}
+
+static void as_many_consumers_as_there_are_places_can_be_made(void **state)
+{
+    lq_consumer *made;
+    begin(state);
+    struct lqi_consumer_slot *places = queue->map.head->consumers;
+    HOLDS(slot == places);
+    for (size_t i = 1; i < LQI_CONSUMERS_MAX; i++) take_place(&places[i]);
+    IS(LQ_ELIMIT, lq_consumer_open(queue, "more", NULL, &made));
+    TEXT_HAS("256 consumers already");
+    was_called("");
+    for (size_t free = 1; free < LQI_CONSUMERS_MAX; free += LQI_CONSUMERS_MAX - 2) { /* the second, and the last */
+        atomic_store(&places[free].state, LQI_CONSUMER_FREE);
+        made = api_consumer(queue, "more", &(lq_consumer_options){.window = 64});
+        EQUAL(made->slot - places, free);
+        OK(lq_consumer_close(made));
+        OK(lq_consumer_delete(queue, "more"));
+        take_place(&places[free]);
+    }
+    for (size_t i = 1; i < LQI_CONSUMERS_MAX; i++) atomic_store(&places[i].state, LQI_CONSUMER_FREE);
+    end();
+}
+
+/* ---- who may join --------------------------------------------------------------------------------- */
+
+static unsigned joined;
+
+static int note_join(void *context, struct lqi_consumer_slot *ready)
+{
+    (void)context;
+    joined += ready->region_ready;
+    return LQ_OK;
+}
+
+static void nobody_joins_a_consumer_before_it_has_come_to_life(void **state)
+{
+    const lq_consumer_options options = {.size = sizeof options};
+    begin(state);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+    OK(lqi_open_io(&machine, queue_path, NULL, &queue));
+    slot = lqi_consumers_find(queue->map.head, "c");
+    calls[0] = 0;
+    hold(&slot->lock);
+    lqi_lock_patience_ms = 50;
+    joined = 0;
+    IS(LQ_EBUSY, lqi_consumers_open(&queue->consumers, "c", &options, note_join, NULL));
+    EQUAL(joined, 0);
+    was_called("");
+    lqi_lock_patience_ms = LQI_LOCK_PATIENCE_MS;
+    let_go();
+    OK(lqi_consumers_open(&queue->consumers, "c", &options, note_join, NULL));
+    EQUAL(joined, 1);
+    was_called("ses"); /* there are no words */
+    consumer = api_consumer(queue, "c", NULL);
+    end();
+}
+
+static void the_window_of_a_consumer_stays_what_it_was_made_with(void **state)
+{
+    lq_consumer *other;
+    lq_consumer_options options = {.size = sizeof options, .window = WINDOW + 1};
+    begin(state);
+    IS(LQ_EMISMATCH, lq_consumer_open(queue, "c", &options, &other));
+    TEXT_HAS("consumer 'c'", "window 1000, not 1001");
+    options.window = WINDOW;
+    OK(lq_consumer_open(queue, "c", &options, &other));
+    OK(lq_consumer_close(other));
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +403,11 @@ int main(void)
         IN_DIRECTORY(a_consumer_ahead_of_the_log_is_durably_back_before_the_queue_is_open),
         IN_DIRECTORY(a_new_consumer_begins_where_it_is_told),
         IN_DIRECTORY(nothing_begins_before_what_is_kept),
+        IN_DIRECTORY(the_very_first_entry_of_a_consumer_is_a_witness_of_the_log),
+        IN_DIRECTORY(who_cannot_tell_where_a_consumer_would_begin_makes_none),
+        IN_DIRECTORY(as_many_consumers_as_there_are_places_can_be_made),
+        IN_DIRECTORY(nobody_joins_a_consumer_before_it_has_come_to_life),
+        IN_DIRECTORY(the_window_of_a_consumer_stays_what_it_was_made_with),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
