@@ -130,7 +130,6 @@ static bool may_go_on(const struct work *work, int *end)
     }
     out_flush();
     fprintf(stderr, "Repair it? [y/N] ");
-    fflush(stderr);
     return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
@@ -155,7 +154,7 @@ static int repair(const struct args *args, struct work work, bool dry_run)
 
 static int run(struct args *args)
 {
-    struct work work = {NULL, false, false, false};
+    struct work work = {.name = NULL};
     bool dry_run = false;
     int flag, end = END_DONE;
 

@@ -29,37 +29,37 @@ static void verify_says(void **state, const char *line, const struct case_of_ver
 static void what_is_damaged_and_what_is_lost_is_told_in_a_few_lines(void **state)
 {
     static const struct case_of_verify cases[] = {
-        {{.segments = 1, .messages = 1, .bytes = 1}, 0, {{0}}, "q: 1 segment, 1 message, 1 B checked in 0 us: no damage\n"},
-        {{.segments = 2, .messages = 12345, .bytes = 2048}, 0, {{0}}, "q: 2 segments, 12,345 messages, 2.0 kB checked in 0 us: no damage\n"},
+        {{.segments = 1, .messages = 1, .bytes = 1}, 0, {{0}}, "q: 1 segment, 1 message, 1 B checked in 2.0 s: no damage\n"},
+        {{.segments = 2, .messages = 12345, .bytes = 2048}, 0, {{0}}, "q: 2 segments, 12,345 messages, 2.0 kB checked in 2.0 s: no damage\n"},
         {{.segments = 1, .messages = 90},
          1,
          {FINDING(LQ_ECORRUPT, "log/1.seg", 28416, 11, 1, "why")},
-         "q: 1 segment, 90 messages, 0 B checked in 0 us\nDAMAGED  log/1.seg  byte 28,416  message 11  why\n"
+         "q: 1 segment, 90 messages, 0 B checked in 2.0 s\nDAMAGED  log/1.seg  byte 28,416  message 11  why\n"
          "  1 message lost, 80 after it are fine.   hint: lq repair --dry-run q\n"},
         {{.messages = 90},
          2,
          {FINDING(LQ_EIO, "log/1.seg", 1, 31, 2, "why"), FINDING(LQ_ECORRUPT, "log/0.seg", 8, 2, 3, "that")},
-         "q: 0 segments, 90 messages, 0 B checked in 0 us\nUNREADABLE  log/1.seg  byte 1  messages 31 to 32  why\n"
+         "q: 0 segments, 90 messages, 0 B checked in 2.0 s\nUNREADABLE  log/1.seg  byte 1  messages 31 to 32  why\n"
          "DAMAGED  log/0.seg  byte 8  messages 2 to 4  that\n  5 messages lost, 89 after the first are fine.   hint: lq repair --dry-run q\n"},
         {{.messages = 90},
          1,
          {FINDING(LQ_ECORRUPT, "log/1.seg", 1, 1, 1, "the oldest")},
-         "q: 0 segments, 90 messages, 0 B checked in 0 us\nDAMAGED  log/1.seg  byte 1  message 1  the oldest\n"
+         "q: 0 segments, 90 messages, 0 B checked in 2.0 s\nDAMAGED  log/1.seg  byte 1  message 1  the oldest\n"
          "  1 message lost, 90 after it are fine.   hint: lq repair --dry-run q\n"},
         {{.messages = 90},
          1,
          {FINDING(LQ_ECORRUPT, "log/1.seg", 1, 91, 1, "the newest")},
-         "q: 0 segments, 90 messages, 0 B checked in 0 us\nDAMAGED  log/1.seg  byte 1  message 91  the newest\n"
+         "q: 0 segments, 90 messages, 0 B checked in 2.0 s\nDAMAGED  log/1.seg  byte 1  message 91  the newest\n"
          "  1 message lost.   hint: lq repair --dry-run q\n"},
         {{.messages = 90},
          2,
          {FINDING(LQ_EVERSION, "meta", 0, 0, 0, "newer"), FINDING(LQ_ECORRUPT, "log/1.seg", 3, 7, 0, "of 7 and more")},
-         "q: 0 segments, 90 messages, 0 B checked in 0 us\nNEWER  meta  byte 0  newer\nDAMAGED  log/1.seg  byte 3  of 7 and more\n"
+         "q: 0 segments, 90 messages, 0 B checked in 2.0 s\nNEWER  meta  byte 0  newer\nDAMAGED  log/1.seg  byte 3  of 7 and more\n"
          "  no message is known to be lost.   hint: lq repair --dry-run q\n"},
         {{.messages = 90}, /* an offset file has no messages, though somebody counts one */
          1,
          {FINDING(LQ_ECORRUPT, "consumers/x.pos", 3, 0, 1, "a position")},
-         "q: 0 segments, 90 messages, 0 B checked in 0 us\nDAMAGED  consumers/x.pos  byte 3  a position\n"
+         "q: 0 segments, 90 messages, 0 B checked in 2.0 s\nDAMAGED  consumers/x.pos  byte 3  a position\n"
          "  1 message lost.   hint: lq repair --dry-run q\n"},
     };
 
@@ -77,11 +77,11 @@ static void in_json_each_finding_is_an_object(void **state)
                {FINDING(LQ_EIO, "log/1.seg", 10, 31, 2, "why"), FINDING(LQ_ECORRUPT, "meta", 8, 0, 0, "that")},
                "{\"type\":\"finding\",\"queue\":\"q\",\"code\":\"LQ_EIO\",\"file\":\"log/1.seg\",\"byte\":10,\"first_id\":31,\"lost\":2,\"text\":\"why\"}\n"
                "{\"type\":\"finding\",\"queue\":\"q\",\"code\":\"LQ_ECORRUPT\",\"file\":\"meta\",\"byte\":8,\"first_id\":0,\"lost\":0,\"text\":\"that\"}\n"
-               "{\"type\":\"result\",\"queue\":\"q\",\"code\":\"LQ_ECORRUPT\",\"segments\":1,\"consumers\":2,\"messages\":3,\"bytes\":4,\"findings\":2,\"lost\":2,\"seconds\":0.000000}\n"},
+               "{\"type\":\"result\",\"queue\":\"q\",\"code\":\"LQ_ECORRUPT\",\"segments\":1,\"consumers\":2,\"messages\":3,\"bytes\":4,\"findings\":2,\"lost\":2,\"seconds\":2.000000}\n"},
         none = {{.segments = 1},
                 0,
                 {{0}},
-                "{\"type\":\"result\",\"queue\":\"q\",\"code\":\"LQ_OK\",\"segments\":1,\"consumers\":0,\"messages\":0,\"bytes\":0,\"findings\":0,\"lost\":0,\"seconds\":0.000000}\n"};
+                "{\"type\":\"result\",\"queue\":\"q\",\"code\":\"LQ_OK\",\"segments\":1,\"consumers\":0,\"messages\":0,\"bytes\":0,\"findings\":0,\"lost\":0,\"seconds\":2.000000}\n"};
 
     make_scene(state);
     clock_us = 1000;
@@ -134,6 +134,8 @@ static void of_several_queues_the_gravest_end_counts_and_none_is_left_out(void *
     assert_int_equal(lq_with(state, "lq verify q qq q", "lq_verify", 3, LQ_ECORRUPT), END_DAMAGE);
     assert_int_equal(lq_with(state, "lq verify q", "lq_verify", 1, LQ_EIO), END_CANNOT);
     assert_null(strstr(err, "did you mean"));
+    assert_int_equal(lq(state, "lq verify q ''"), END_USAGE);
+    assert_string_equal(out, "");
     assert_int_equal(lq(state, "lq verify"), END_USAGE);
     says(err, "lq: verify: the queue is missing\n");
 }
@@ -143,7 +145,7 @@ static void of_several_queues_the_gravest_end_counts_and_none_is_left_out(void *
 static const lq_repair_step mended[] = {
     {sizeof *mended, "log/1.seg", "aside/log-1.seg", "a flipped bit", "written anew", 700, 1},
     {sizeof *mended, "log/notes.txt", "", "is none of ours", "set aside", 0, 0},
-    {sizeof *mended, "log/2.seg", "", "is missing", "made as a hole", 1001, 2000},
+    {sizeof *mended, "log/2.seg", "", "is missing", "made as a hole", 1001, 2},
 };
 
 static int repair_of(void **state, const char *line, size_t count)
@@ -164,8 +166,8 @@ static void a_dry_run_says_what_would_be_done_and_does_nothing(void **state)
         assert_int_equal(repair_of(state, way ? "lq repair --yes --dry-run q" : "lq repair -n q", 3), END_DAMAGE);
         assert_string_equal(out, "log/1.seg  a flipped bit\n  would be written anew; message 700 is given up\n  what was there is now aside/log-1.seg\n"
                                  "log/notes.txt  is none of ours\n  would be set aside\n"
-                                 "log/2.seg  is missing\n  would be made as a hole; messages 1,001 to 3,000 are given up\n"
-                                 "q: 3 things to repair, 2,001 messages given up\n");
+                                 "log/2.seg  is missing\n  would be made as a hole; messages 1,001 to 1,002 are given up\n"
+                                 "q: 3 things to repair, 3 messages given up\n");
         assert_int_equal(seen->dry_runs, 1);
         assert_int_equal(seen->repairs, 0);
     }
@@ -174,7 +176,7 @@ static void a_dry_run_says_what_would_be_done_and_does_nothing(void **state)
 static void with_yes_it_is_done_and_told(void **state)
 {
     static const char *const ends[] = {"q: nothing to repair\n", "q: 1 thing repaired, 1 message given up\n", "q: 2 things repaired, 1 message given up\n",
-                                       "q: 3 things repaired, 2,001 messages given up\n"};
+                                       "q: 3 things repaired, 3 messages given up\n"};
 
     make_scene(state);
     for (size_t count = 0; count <= 3; count++) {
@@ -186,6 +188,8 @@ static void with_yes_it_is_done_and_told(void **state)
     }
     says(out, "\nlog/notes.txt  is none of ours\n  set aside\nlog/2.seg");
     says(out, "  written anew; message 700 is given up\n  what was there is now aside/log-1.seg\n");
+    assert_int_equal(repair_of(state, "lq repair --yes q --color always", 1), END_DONE);
+    says(out, "\033[1mlog/1.seg\033[0m  a flipped bit\n");
 }
 
 static void in_json_each_step_is_an_object(void **state)
@@ -261,6 +265,8 @@ static void several_queues_are_repaired_one_after_the_other(void **state)
     assert_int_equal(seen->dry_runs, 2);
     assert_int_equal(lq_with(state, "lq repair -n q", "lq_repair", 1, LQ_EIO), END_CANNOT);
     assert_null(strstr(err, "did you mean"));
+    assert_int_equal(repair_of(state, "lq repair --yes q ''", 1), END_USAGE); /* which is seen before anything is done */
+    assert_int_equal(seen->repairs, 0);
     assert_int_equal(lq(state, "lq repair"), END_USAGE);
     says(err, "lq: repair: the queue is missing\n");
 }

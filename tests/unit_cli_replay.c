@@ -104,6 +104,7 @@ static void the_last_are_counted_in_the_stretch(void **state)
         {"lq tail q -n 2", "45"},           {"lq tail q -n 2 --to 3", "23"},   {"lq tail q -n 2 --from 5", "5"}, {"lq tail q -n 9 --from 3", "345"},
         {"lq tail q -n 0", ""},             {"lq tail q -n 1 --key k", "4"},   {"lq tail q -n 2 --key kk", "35"}, {"lq tail q -n 9 --key kk", "135"},
         {"lq tail q -n 0 --grep o", ""},    {"lq tail q -n 2 --until #3", "23"}, {"lq tail q -n 1 --since #3", "5"}, {"lq tail q -n 3 --to x", "12"},
+        {"lq tail q -n 1 --grep two", "2"}, {"lq tail q -n 1 --until #4", "4"}, {"lq tail q -n 1 --grep ^[^f] --since #2", "3"},
         {"lq cat q -n 2", "12"},            {"lq cat q -n 0", ""},             {"lq cat q -n 9", "12345"},       {"lq cat q -n 1 --key k --from 3", "4"},
         {"lq replay q - -n 2", "12"},       {"lq replay q - -n 0", ""},        {"lq replay q - -n 2 --key k", "24"}, {"lq replay q - -n 9", "12345"},
     };
@@ -115,6 +116,32 @@ static void the_last_are_counted_in_the_stretch(void **state)
         assert_int_equal(lq(state, with_times(line)), END_DONE);
         if (strcmp(out, tails[i].ids) != 0) fail_msg("%s: %s, not %s", line, out, tails[i].ids);
     }
+}
+
+/* Until a signal comes, or the end that was named, or there is no way on. */
+static void a_view_that_follows_has_no_end_of_its_own(void **state)
+{
+    make_scene(state);
+    clock_us = 1000;
+    arriving = SIGTERM;
+    assert_int_equal(lq_with(state, "lq tail -f q -F %i", "lq_reader_wait", 40, LQ_OK), 128 + SIGTERM);
+    assert_string_equal(out, "12345");
+    assert_int_equal(lq_with(state, "lq tail -f q -n 2 --grep e -F %i", "lq_reader_wait", 40, LQ_OK), 128 + SIGTERM);
+    assert_string_equal(out, "35");
+    assert_int_equal(lq_with(state, "lq tail -f q --to 6 -F %i", "lq_reader_wait", 40, LQ_OK), 128 + SIGTERM);
+    assert_string_equal(out, "12345");
+    arriving = 0;
+    assert_int_equal(lq(state, "lq tail -f q --to 5 -F %i"), END_DONE);
+    assert_string_equal(out, "12345");
+    assert_int_equal(lq(state, "lq tail -f q --to 3 -F %i"), END_DONE);
+    assert_string_equal(out, "123");
+    assert_int_equal(lq_with(state, "lq tail -f q -F %i", "lq_reader_next", 3, LQ_ECORRUPT), END_DAMAGE);
+    assert_string_equal(out, "12");
+    unread = true;
+    assert_int_equal(lq(state, "lq tail -f q"), END_DONE);
+    assert_string_equal(err, "");
+    unread = false;
+    clock_us = 0;
 }
 
 static void a_slip_is_told_and_nothing_is_made(void **state)
@@ -169,6 +196,8 @@ static void a_rate_is_kept_to(void **state)
         {"--rate 20/s", 200000},   {"--rate 20", 200000},     {"--rate 60/m", 4000000}, {"--rate 3600/h", 4000000}, {"--rate 0.5", 8000000},
         {"--rate 9e11", 0},        {"--pace 1x", 40000000},   {"--pace 2x", 20000000},  {"--pace 0.5x", 80000000},  {"--pace 4", 10000000},
         {"--pace 9e8x", 0},        {"", 0},                   {"--rate 1/h", INT64_C(14400000000)},
+        {"--rate 0.0000000000000001/h", INT64_C(100000000000000000)}, /* never, but for 3,000 years */
+        {"--pace 0.0000000000000001x", INT64_C(100000000000000000)},
     };
     char line[80];
 
@@ -181,6 +210,7 @@ static void a_rate_is_kept_to(void **state)
         assert_string_equal(out, "one\ntwo\nthree\nfour\nfive\n");
         assert_int_equal(seen->waited_us, rates[i].us);
     }
+    assert_false(api_file_exists(api_path(*state, "-"))); /* which is no name here */
     assert_int_equal(lq(state, "lq replay q - --from 4 --pace 1x"), END_DONE); /* the first is due at once */
     assert_int_equal(seen->waited_us, 10000000);
     gap_us = -10000000; /* the clock was set back */
@@ -333,6 +363,8 @@ static void batches_are_as_large_as_is_asked_for(void **state)
     assert_int_equal(calls_of(state, "lq replay q r --batch 2", "lq_put_batch"), 3);
     assert_int_equal(calls_of(state, "lq replay r r --batch 1", "lq_put_batch"), 10); /* what is there when it begins */
     assert_int_equal(stats_of(state, "r").last_id, 20);
+    /* Nor is the disk waited for more often. */
+    assert_int_equal(calls_of(state, "lq replay q r --batch 1", "fdatasync"), calls_of(state, "lq replay q r", "fdatasync"));
 }
 
 static void a_terminal_is_shown_how_far_it_is(void **state)
@@ -347,6 +379,9 @@ static void a_terminal_is_shown_how_far_it_is(void **state)
     assert_string_equal(err + strlen(err) - 4, "\r\033[K");
     assert_int_equal(lq(state, "lq replay q - --rate 1/s"), END_DONE); /* among the messages there is no bar */
     assert_null(strstr(err, "%"));
+    assert_int_equal(lq(state, "lq replay q r --rate 1/s --since @1"), END_DONE); /* nor where nobody knows how many there are */
+    assert_null(strstr(err, "%"));
+    says(err, "3 messages  1/s");
     terminals = ALL_TERMINALS & ~2u;
     assert_int_equal(lq(state, "lq replay q - --rate 1/s"), END_DONE); /* which go elsewhere here */
     says(err, " 80 %");
@@ -359,6 +394,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_stretch_has_both_its_ends),
         IN_DIRECTORY(the_last_are_counted_in_the_stretch),
+        IN_DIRECTORY(a_view_that_follows_has_no_end_of_its_own),
         IN_DIRECTORY(a_slip_is_told_and_nothing_is_made),
         IN_DIRECTORY(a_rate_is_kept_to),
         IN_DIRECTORY(what_is_done_is_not_held_back_while_the_next_is_waited_for),
