@@ -62,11 +62,16 @@ static void what_is_written_is_read_back_as_far_as_the_file_goes(void **state)
 static void no_file_becomes_longer_than_a_file_can_be(void **state)
 {
     int dir = open_dir(*state), fd = open_file(dir, "a", LQI_OPEN_NEW);
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none = (struct rlimit){before.rlim_max, before.rlim_max}; /* it is not for that limit alone */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
     assert_int_equal(io->write(io, fd, INT64_MAX, "hello", 5), EFBIG);
     assert_int_equal(io->write(io, fd, (uint64_t)INT64_MAX + 1, "hello", 5), EFBIG);
     assert_int_equal(io->write(io, fd, UINT64_MAX - 1, "hello", 5), EFBIG);
     assert_int_equal(io->truncate(io, fd, UINT64_MAX), EFBIG);
     assert_int_equal(io->allocate(io, fd, (uint64_t)INT64_MAX + 1), EFBIG);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     assert_int_equal(size_of(fd), 0);
     io->close(io, fd);
     io->close(io, dir);
@@ -475,66 +480,6 @@ static void a_listing_names_everything_once_and_stops_when_told(void **state)
     io->close(io, dir);
 }
 
-/* ---- files that know their names ---------------------------------------- */
-
-static void errors_name_the_call_the_file_and_the_byte(void **state)
-{
-    int dir = open_dir(*state);
-    struct lqi_file file = LQI_FILE_NONE;
-    uint64_t size = 7;
-    size_t got;
-    char byte;
-
-    lqi_file_close(&file);
-    assert_int_equal(lqi_file_open(&file, io, dir, "a", "log/a", LQI_OPEN_READ, 0), LQ_ENOTFOUND);
-    assert_string_equal(lq_error_text(), "open log/a: No such file or directory");
-    assert_int_equal(file.fd, -1);
-    assert_int_equal(lqi_file_open(&file, io, dir, "a", "log/a", LQI_OPEN_NEW, 0600), LQ_OK);
-    lqi_file_close(&file);
-    assert_int_equal(lqi_file_open(&file, io, dir, "a", "log/a", LQI_OPEN_NEW, 0600), LQ_EIO);
-    assert_string_equal(lq_error_text(), "create log/a: File exists");
-    assert_int_equal(lqi_file_open(&file, io, dir, "a", "log/a", LQI_OPEN_READ, 0), LQ_OK);
-    assert_int_equal(lqi_file_write(&file, 12, "x", 1), LQ_EIO);
-    assert_string_equal(lq_error_text(), "write log/a at byte 12: Bad file descriptor");
-    assert_int_equal(lqi_file_size(&file, &size), LQ_OK);
-    assert_int_equal(size, 0);
-    assert_int_equal(lqi_file_sync(&file), LQ_OK);
-    lqi_file_close(&file);
-    lqi_file_close(&file);
-
-    file.fd = 12345;
-    assert_int_equal(lqi_file_read(&file, 1, &byte, 1, &got), LQ_EIO);
-    assert_int_equal(lqi_file_sync(&file), LQ_EIO);
-    assert_int_equal(lqi_file_truncate(&file, 1), LQ_EIO);
-    assert_int_equal(lqi_file_allocate(&file, 1), LQ_EIO);
-    assert_int_equal(lqi_file_size(&file, &size), LQ_EIO);
-    io->close(io, dir);
-}
-
-static struct lqi_file closed;
-static int closings;
-
-static void look_and_close(const struct lqi_io *posix, int fd)
-{
-    assert_int_equal(closed.fd, -1);
-    closings++;
-    io->close(posix, fd);
-}
-
-/* Another thread may be given the number before this one goes on, and fork a child that closes what it finds in here. */
-static void a_file_has_no_number_any_more_when_that_is_given_back(void **state)
-{
-    int dir = open_dir(*state);
-    struct lqi_io looking = *io;
-    looking.close = look_and_close;
-    assert_int_equal(lqi_file_open(&closed, &looking, dir, "a", "log/a", LQI_OPEN_NEW, 0600), LQ_OK);
-    lqi_file_close(&closed);
-    assert_int_equal(closings, 1);
-    lqi_file_close(&closed);
-    assert_int_equal(closings, 1);
-    io->close(io, dir);
-}
-
 int main(void)
 {
 #define IN_SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_make, scratch_remove)
@@ -555,8 +500,6 @@ int main(void)
         IN_SCRATCH(two_names_are_swapped_at_once_or_not_at_all),
         IN_SCRATCH(a_rename_refuses_to_replace_where_the_system_call_cannot),
         IN_SCRATCH(a_listing_names_everything_once_and_stops_when_told),
-        IN_SCRATCH(a_file_has_no_number_any_more_when_that_is_given_back),
-        IN_SCRATCH(errors_name_the_call_the_file_and_the_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
