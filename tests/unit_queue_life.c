@@ -58,13 +58,24 @@ static int try_open(const lq_options *options)
     return err;
 }
 
-static struct lqi_trim trim_in_meta(const uint8_t uuid[16])
+static const uint8_t *queue_uuid(void)
+{
+    static struct lqi_meta meta;
+    char name[4200];
+    snprintf(name, sizeof name, "%s/meta", path);
+    struct api_bytes bytes = api_file_read(name);
+    OK(lqi_meta_decode(bytes.bytes, bytes.size, &meta));
+    free(bytes.bytes);
+    return meta.uuid;
+}
+
+static struct lqi_trim trim_in_meta(void)
 {
     struct lqi_trim trim;
     char name[4200];
     snprintf(name, sizeof name, "%s/meta", path);
     struct api_bytes meta = api_file_read(name);
-    OK(lqi_trim_decode(meta.bytes, meta.size, uuid, &trim));
+    OK(lqi_trim_decode(meta.bytes, meta.size, queue_uuid(), &trim));
     free(meta.bytes);
     return trim;
 }
@@ -238,28 +249,52 @@ static void a_segment_that_is_longer_than_usual_ends_where_its_record_ends(void 
     OK(lq_close(queue));
 }
 
+static void a_log_that_was_trimmed_begins_there_again(void **state)
+{
+    const lq_options limited = {.size = sizeof limited, .sync = LQ_SYNC_NEVER, .retention = LQ_RETAIN_LIMITS, .size_max = 128 * KIB,
+                                .segment_size = 64 * KIB, .ring_size = 64 * KIB};
+    (void)state;
+    lq_queue *queue = open_it(&limited);
+    api_put_range(queue, 1, 300, 1000);
+    struct lqi_log_state *log = queue->log.state;
+    uint64_t id = atomic_load(&log->first_id), position = atomic_load(&log->first_position), second = atomic_load(&log->second_id);
+    HOLDS(id > 100 && position > 100000 && second > id);
+    OK(lq_close(queue));
+    EQUAL(trim_in_meta().first_id, id);
+    queue = open_it(&limited);
+    log = queue->log.state;
+    EQUAL(atomic_load(&log->first_id), id);
+    EQUAL(atomic_load(&log->first_position), position);
+    EQUAL(atomic_load(&log->second_id), second);
+    struct lqi_tail *tail = &log->tails[0];
+    HOLDS(tail->index_count > 0);
+    for (uint32_t i = 0; i < tail->index_count; i++) { /* by which a reader will find its way in it */
+        struct lqi_index_entry *entry = &log->spans[1].index[i];
+        HOLDS(entry->first_id > id && entry->first_id <= 300 && (i == 0 || entry->first_id > entry[-1].first_id));
+    }
+    OK(lq_close(queue));
+}
+
 /* ---- what meta remembers -------------------------------------------------------- */
 
 static void closing_notes_how_far_the_log_went_and_only_what_is_new(void **state)
 {
     (void)state;
-    uint8_t uuid[16];
     lq_queue *queue = open_it(&small);
-    memcpy(uuid, queue->meta.uuid, sizeof uuid);
     api_put_range(queue, 1, 3, 100);
     OK(lq_close(queue));
-    struct lqi_trim first = trim_in_meta(uuid);
+    struct lqi_trim first = trim_in_meta();
     EQUAL(first.next_id, 4);
     EQUAL(first.first_id, 1);
     EQUAL(first.position, 0);
     queue = open_it(&small);
     EQUAL(first.synced, queue->log.state->tails[0].end);
     OK(lq_close(queue));
-    EQUAL(trim_in_meta(uuid).sequence, first.sequence); /* nothing new, nothing written */
+    EQUAL(trim_in_meta().sequence, first.sequence); /* nothing new, nothing written */
     queue = open_it(&small);
     api_put(queue, "more");
     OK(lq_close(queue));
-    struct lqi_trim second = trim_in_meta(uuid);
+    struct lqi_trim second = trim_in_meta();
     EQUAL(second.sequence, first.sequence + 1);
     EQUAL(second.next_id, 5);
     HOLDS(second.synced > first.synced);
@@ -269,10 +304,8 @@ static void closing_notes_how_far_the_log_went_and_only_what_is_new(void **state
 static void only_the_last_handle_to_close_ends_the_log(void **state)
 {
     (void)state;
-    uint8_t uuid[16];
     lq_queue *first = open_it(&small), *second = open_it(&small);
     struct lqi_shared_map map = LQI_SHARED_NONE;
-    memcpy(uuid, first->meta.uuid, sizeof uuid);
     api_put(first, "one");
     struct lqi_handle_slot *handles = second->map.head->handles;
     EQUAL(first->handle, 0);
@@ -281,18 +314,18 @@ static void only_the_last_handle_to_close_ends_the_log(void **state)
     uint64_t generation = first->handle_generation;
     OK(lq_close(first));
     EQUAL(atomic_load(&handles[0].generation), generation + 1);
-    EQUAL(trim_in_meta(uuid).next_id, 1);
+    EQUAL(trim_in_meta().next_id, 1);
     HOLDS(!atomic_load(&second->map.head->clean));
     first = open_it(&small);
     EQUAL(first->handle, 0);
     EQUAL(first->handle_generation, generation + 2);
     OK(lq_close(first));
     int dir = second->dir;
-    OK(lqi_shared_attach(&map, &lqi_io_posix, dir, uuid, false));
+    OK(lqi_shared_attach(&map, &lqi_io_posix, dir, queue_uuid(), false));
     OK(lq_close(second));
     HOLDS(atomic_load(&map.head->clean));
     lqi_shared_detach(&map);
-    EQUAL(trim_in_meta(uuid).next_id, 2);
+    EQUAL(trim_in_meta().next_id, 2);
 }
 
 /* ---- waiting for who opens or closes ---------------------------------------------- */
@@ -506,6 +539,7 @@ int main(void)
         WITH_FAULTS(a_new_queue_begins_with_nothing_and_no_file_to_append_to),
         WITH_FAULTS(a_population_begins_where_the_files_end),
         WITH_FAULTS(a_segment_that_is_longer_than_usual_ends_where_its_record_ends),
+        WITH_FAULTS(a_log_that_was_trimmed_begins_there_again),
         WITH_FAULTS(closing_notes_how_far_the_log_went_and_only_what_is_new),
         WITH_FAULTS(only_the_last_handle_to_close_ends_the_log),
         WITH_FAULTS(who_is_opening_is_waited_for_and_then_named),
