@@ -406,12 +406,16 @@ static void limits_keep_what_is_consumed_until_it_is_old_enough(void **state)
 static void segments_that_are_too_old_go_with_the_next_one_and_when_opened(void **state)
 {
     lq_queue *queue = api_open(state, &(lq_options){SMALL, .retention = LQ_RETAIN_BOTH, .age_max_ms = 150});
+    int64_t begun_us = api_now_us();
     api_put_range(queue, 1, 300, BODY);
-    HOLDS(api_stats(queue).segments >= 5);
-    api_sleep_ms(200);
-    api_put_range(queue, 301, 450, BODY);
     lq_stats stats = api_stats(queue);
-    HOLDS(stats.first_id > 200 && stats.first_id <= 301);
+    HOLDS(stats.segments >= 5 || api_now_us() - begun_us >= 150000); /* a busy machine lets them grow old meanwhile */
+    api_sleep_ms(200);
+    begun_us = api_now_us();
+    api_put_range(queue, 301, 450, BODY);
+    stats = api_stats(queue);
+    HOLDS(stats.first_id > 200);
+    HOLDS(stats.first_id <= 301 || api_now_us() - begun_us >= 150000);
     OK(lq_close(queue));
     api_sleep_ms(200);
     queue = api_open(state, NULL);
