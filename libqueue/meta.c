@@ -172,9 +172,9 @@ int lqi_options_match(const lq_options *asked, const lq_options *stored)
 
 /* ---- trim slots -------------------------------------------------------- */
 
+/* `bytes` are zeroes before. */
 static void slot_encode(uint8_t bytes[SLOT_SIZE], const uint8_t uuid[16], const struct lqi_trim *trim)
 {
-    memset(bytes, 0, SLOT_SIZE);
     lqi_put64(bytes, trim->sequence);
     lqi_put64(bytes + 8, trim->first_id);
     lqi_put64(bytes + 16, trim->position);
@@ -233,7 +233,7 @@ int lqi_trim_load(const struct lqi_file *file, const uint8_t uuid[16], struct lq
 int lqi_trim_store(const struct lqi_file *file, const uint8_t uuid[16], struct lqi_trim *trim)
 {
     struct lqi_trim next = *trim;
-    uint8_t bytes[SLOT_SIZE];
+    uint8_t bytes[SLOT_SIZE] = {0};
 
     assert(trim->first_id >= 1 && trim->first_id <= trim->next_id);
     assert(trim->position % 8 == 0 && trim->position <= trim->synced);
@@ -359,7 +359,7 @@ bool lqi_meta_check(const uint8_t bytes[LQI_META_SIZE], uint64_t size, lqi_meta_
     bool damaged = size != LQI_META_SIZE;
     struct lqi_meta meta;
     const uint8_t *copy;
-    int64_t bad_copy = -1;
+    int64_t bad_copy;
 
     if (size != LQI_META_SIZE)
         each(context, lqi_min64(size, LQI_META_SIZE), size < LQI_META_SIZE ? "the file is shorter than it should be" : "the file is longer than it should be");
@@ -399,7 +399,6 @@ int lqi_meta_open(const struct lqi_io *io, int dir, bool writable, struct lqi_fi
     size_t got;
     int err;
 
-    *file = (struct lqi_file)LQI_FILE_NONE;
     err = lqi_file_open(file, io, dir, LQI_META_NAME, LQI_META_NAME, writable ? LQI_OPEN_WRITE : LQI_OPEN_READ, 0);
     if (err) goto done;
     err = lqi_file_read(file, 0, bytes, sizeof bytes, &got);

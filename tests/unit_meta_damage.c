@@ -1,15 +1,62 @@
-/* What is told of a meta that is not as it should be: each place once, whether what is there is needed or not. */
+/* A meta that is not as it should be: what is read of it all the same, and what is told of each place, once, whether it is needed or not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "error.h"
 #include "support/sample_meta.h"
+
+static void one_flipped_bit_in_a_meta_is_survived(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+    struct lqi_meta meta;
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    for (unsigned bit = 0; bit < LQI_META_SIZE * 8; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(lqi_meta_decode(bytes, sizeof bytes, &meta), LQ_OK);
+        assert_same_options(&meta.options, &sample.options);
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+}
+
+static void a_bit_flipped_in_both_copies_of_a_meta_is_noticed(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+    struct lqi_meta meta = {.created_us = 77};
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    for (unsigned bit = 0; bit < COPY * 8; bit++) {
+        for (unsigned copy = 0; copy < 2; copy++) bytes[copy * COPY + bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(lqi_meta_decode(bytes, sizeof bytes, &meta), bit < 64 ? LQ_ENOTQUEUE : LQ_ECORRUPT);
+        for (unsigned copy = 0; copy < 2; copy++) bytes[copy * COPY + bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    assert_int_equal(meta.created_us, 77);
+}
+
+static void a_meta_cut_anywhere_is_damaged_and_not_foreign(void **state)
+{
+    (void)state;
+    uint8_t bytes[LQI_META_SIZE];
+    struct lqi_meta meta;
+
+    lqi_meta_encode(bytes, &sample, &trim7);
+    for (size_t size = 0; size < sizeof bytes; size++) {
+        uint8_t *exact = malloc(size + 1);
+        assert_non_null(exact);
+        memcpy(exact, bytes, size);
+        assert_int_equal(lqi_meta_decode(exact, size, &meta), LQ_ECORRUPT);
+        free(exact);
+    }
+}
 
 struct told {
     size_t count;
@@ -115,6 +162,9 @@ static void a_meta_of_another_length_is_told_and_so_is_what_else_is_wrong_in_it(
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_flipped_bit_in_a_meta_is_survived),
+        cmocka_unit_test(a_bit_flipped_in_both_copies_of_a_meta_is_noticed),
+        cmocka_unit_test(a_meta_cut_anywhere_is_damaged_and_not_foreign),
         cmocka_unit_test(every_bit_that_is_not_as_it_was_is_told_of_its_place),
         cmocka_unit_test(a_meta_beyond_reading_is_told_once_and_with_the_reason),
         cmocka_unit_test(a_trim_slot_of_zeroes_is_told_unless_it_was_never_written),

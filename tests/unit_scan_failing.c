@@ -198,6 +198,68 @@ static int read_but_a_page(const struct lqi_io *table, int fd, uint64_t offset, 
     return lqi_io_posix.read(&lqi_io_posix, fd, offset, data, size, got_out);
 }
 
+/* A file from which the disk does not give one page, whatever page that is: of the messages those are lost that lie in it, and no other.
+ * Nobody is asked for more than is missing, or less. */
+enum { ODD = 1000, ODD_SPAN = ODD + LQI_RECORD_HEADER, ODD_COUNT = 120 };
+
+static uint64_t bad_page;
+
+static int read_but_the_bad_page(const struct lqi_io *table, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    (void)table;
+    if (offset < (bad_page + 1) * PAGE && offset + size > bad_page * PAGE) return EIO;
+    return lqi_io_posix.read(&lqi_io_posix, fd, offset, data, size, got_out);
+}
+
+static bool is_on_bad_page(uint64_t id)
+{
+    uint64_t from = LQI_SEGMENT_HEADER + (id - 1) * ODD_SPAN;
+    return from < (bad_page + 1) * PAGE && from + ODD_SPAN > bad_page * PAGE;
+}
+
+static void walk_over_bad_page(size_t read_ahead)
+{
+    uint64_t limit = lqi_log_visible(&queue->log), lost = 0, next = 1;
+    int err;
+    lqi_scan_init(&scan, &queue->log, read_ahead);
+    lqi_scan_start(&scan, 0, 1);
+    while ((err = lqi_scan_next(&scan, limit)) != LQ_EMPTY) {
+        if (err == LQI_HOLE) {
+            IS(LQ_EIO, scan.hole.code);
+            EQUAL(scan.hole.first_id, next);
+            for (uint64_t id = next; id < next + scan.hole.count; id++) HOLDS(is_on_bad_page(id));
+            lost += scan.hole.count;
+            next += scan.hole.count;
+            continue;
+        }
+        EQUAL(err, LQ_OK);
+        EQUAL(scan.record.first_id, next++);
+        HOLDS(!is_on_bad_page(scan.record.first_id));
+        lq_message message = {.id = scan.record.first_id, .data = scan.payload, .size = scan.payload_size};
+        HOLDS(api_is_filled(&message, ODD, message.id));
+    }
+    EQUAL(next, ODD_COUNT + 1);
+    HOLDS(lost > 0);
+    lqi_scan_release(&scan);
+}
+
+static void messages_on_a_page_that_cannot_be_read_are_lost_and_no_other(void **state)
+{
+    static const size_t read_aheads[] = {0, 3 * 4096 + 8, LQI_SCAN_BLOCK};
+    queue = api_open(state, &(lq_options){.segment_size = 1 << 20, .ring_size = 64 << 10});
+    api_put_range(queue, 1, ODD_COUNT, ODD);
+    OK(lq_close(queue)); /* and what was in memory is gone */
+    queue = api_open(state, NULL);
+    struct lqi_io bad_disk = lqi_io_posix;
+    bad_disk.read = read_but_the_bad_page;
+    queue->log.io = &bad_disk;
+    queue->log.over_unreadable = true;
+    for (bad_page = 1; bad_page < (LQI_SEGMENT_HEADER + ODD_COUNT * ODD_SPAN) / PAGE; bad_page++)
+        for (size_t i = 0; i < sizeof read_aheads / sizeof *read_aheads; i++) walk_over_bad_page(read_aheads[i]);
+    queue->log.io = &lqi_io_posix;
+    OK(lq_close(queue));
+}
+
 /* How many there were in it, the next record tells; that it was the disk's fault, the walk remembers. */
 static void messages_missing_behind_a_stretch_that_cannot_be_read_were_in_it(void **state)
 {
@@ -250,6 +312,7 @@ int main(void)
         IN_DIRECTORY(a_record_that_seems_cut_off_and_cannot_be_read_is_an_unreadable_one),
         IN_DIRECTORY(a_walk_without_memory_says_so_and_goes_on_when_there_is_some),
         IN_DIRECTORY(a_record_that_is_cut_off_and_does_not_stand_in_its_file_is_damage),
+        IN_DIRECTORY(messages_on_a_page_that_cannot_be_read_are_lost_and_no_other),
         IN_DIRECTORY(messages_missing_behind_a_stretch_that_cannot_be_read_were_in_it),
         IN_DIRECTORY(damage_in_a_file_that_cannot_be_opened_again_is_told_when_it_can),
     };
