@@ -28,36 +28,41 @@ struct verify {
     size_t unreadable_count;
 };
 
-static void find(struct verify *verify, int code, const char *file, uint64_t offset, uint64_t first_id, uint64_t count,
-                 const char *text)
+static void find_lost(struct verify *verify, int code, const char *file, uint64_t offset, uint64_t first_id, uint64_t count,
+                      const char *text)
 {
-    lq_finding finding = {.size = sizeof finding, .code = code, .file = file, .offset = offset, .first_id = count ? first_id : 0,
-                          .count = count, .text = text};
+    lq_finding finding = {.size = sizeof finding, .code = code, .file = file, .offset = offset, .first_id = first_id, .count = count, .text = text};
     verify->result.findings++;
     verify->result.lost += count;
     if (verify->each) verify->each(verify->context, &finding);
+}
+
+/* One that costs no message. */
+static void find(struct verify *verify, int code, const char *file, uint64_t offset, const char *text)
+{
+    find_lost(verify, code, file, offset, 0, 0, text);
 }
 
 /* What keeps a file from being read, with the byte that the text names: "FILE at byte N: ..." */
 static void find_whole(struct verify *verify, int code, const char *file, const char *text)
 {
     const char *byte = strstr(text, " at byte ");
-    find(verify, code, file, byte ? strtoull(byte + strlen(" at byte "), NULL, 10) : 0, 0, 0, text);
+    find(verify, code, file, byte ? strtoull(byte + strlen(" at byte "), NULL, 10) : 0, text);
 }
 
 /* ---- meta --------------------------------------------------------------- */
 
 struct noted {
-    struct verify *verify; /* NULL: only counted */
+    struct verify *verify; /* NULL: nobody is told */
     const char *file;
-    unsigned count;
+    bool any;
 };
 
 static void find_at(void *context, uint64_t offset, const char *text)
 {
     struct noted *noted = context;
-    noted->count++;
-    if (noted->verify) find(noted->verify, LQ_ECORRUPT, noted->file, offset, 0, 0, text);
+    noted->any = true;
+    if (noted->verify) find(noted->verify, LQ_ECORRUPT, noted->file, offset, text);
 }
 
 static int verify_meta(struct verify *verify)
@@ -92,11 +97,20 @@ static int verify_shared(struct verify *verify)
     int err = lqi_shared_attach(&map, queue->io, queue->dir, queue->meta.uuid, false);
 
     lqi_shared_detach(&map);
-    if (err == LQ_ENOTQUEUE || err == LQ_ECORRUPT) find(verify, LQ_ECORRUPT, LQI_SHARED_NAME, 0, 0, 0, lq_error_text());
+    if (err == LQ_ENOTQUEUE || err == LQ_ECORRUPT) find(verify, LQ_ECORRUPT, LQI_SHARED_NAME, 0, lq_error_text());
     return LQ_OK;
 }
 
 /* ---- segments ----------------------------------------------------------- */
+
+#define SHOWN_SIZE (LQI_SEGMENT_NAME_SIZE + 4)
+
+/* The name as findings have it, with its directory. */
+static void show_segment(char shown[SHOWN_SIZE], uint64_t first_id)
+{
+    memcpy(shown, "log/", 4);
+    lqi_segment_name(shown + 4, first_id);
+}
 
 static bool cannot_be_read(int err)
 {
@@ -107,31 +121,30 @@ static bool cannot_be_read(int err)
 static bool verify_segment(struct verify *verify, uint64_t first_id, bool last, uint64_t *end)
 {
     const struct lqi_log *log = &verify->view.log;
-    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+    char shown[SHOWN_SIZE];
     struct lqi_index_entry entry;
     struct lqi_segment segment;
     bool index_damaged = false;
 
-    lqi_segment_name(name, first_id);
-    snprintf(shown, sizeof shown, "log/%s", name);
+    show_segment(shown, first_id);
     int err = lqi_segment_open(&segment, log->io, log->log_dir, first_id, log->uuid, false);
     if (err == LQ_ENOTFOUND) return true; /* deleted meanwhile */
     verify->result.segments++;
     if (cannot_be_read(err)) return false; /* the walk tells it, with what is lost */
     if (err) {
-        find(verify, err, shown, 0, 0, 0, lq_error_text());
+        find(verify, err, shown, 0, lq_error_text());
         return true;
     }
     if (segment.damaged_copy >= 0)
-        find(verify, LQ_ECORRUPT, shown, (uint64_t)segment.damaged_copy, 0, 0, "one of the two copies of the header does not verify");
+        find(verify, LQ_ECORRUPT, shown, (uint64_t)segment.damaged_copy, "one of the two copies of the header does not verify");
     if (!segment.sealed && !last)
-        find(verify, LQ_ECORRUPT, shown, segment.trailer_at, 0, 0, "the trailer is missing or does not verify");
+        find(verify, LQ_ECORRUPT, shown, segment.trailer_at, "the trailer is missing or does not verify");
     err = segment.sealed ? lqi_segment_find_id(&segment, first_id, &entry, &index_damaged) : LQ_OK;
     if (err) find_whole(verify, err, shown, lq_error_text());
     if (index_damaged)
-        find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&segment.head, segment.end.end), 0, 0, "the index does not verify");
+        find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&segment.head, segment.end.end), "the index does not verify");
     if (segment.head.position < *end)
-        find(verify, LQ_ECORRUPT, shown, 48, 0, 0, "it begins before the segment before it ends");
+        find(verify, LQ_ECORRUPT, shown, 48, "it begins before the segment before it ends");
     *end = segment.sealed ? segment.end.end : segment.head.position;
     lqi_segment_close(&segment);
     return true;
@@ -141,13 +154,12 @@ static bool verify_segment(struct verify *verify, uint64_t first_id, bool last, 
 static void find_unreadable(struct verify *verify)
 {
     const struct lqi_log *log = &verify->view.log;
-    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+    char shown[SHOWN_SIZE];
     struct lqi_segment segment;
 
     for (size_t i = 0; i < verify->unreadable_count; i++) {
         if (!verify->unreadable[i]) continue;
-        lqi_segment_name(name, verify->unreadable[i]);
-        snprintf(shown, sizeof shown, "log/%s", name);
+        show_segment(shown, verify->unreadable[i]);
         int err = lqi_segment_open(&segment, log->io, log->log_dir, verify->unreadable[i], log->uuid, false);
         if (!err) lqi_segment_close(&segment);
         if (cannot_be_read(err)) find_whole(verify, err, shown, lq_error_text());
@@ -156,11 +168,10 @@ static void find_unreadable(struct verify *verify)
 
 static void note_told(struct verify *verify, const char *file)
 {
-    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4];
+    char shown[SHOWN_SIZE];
 
     for (size_t i = 0; i < verify->unreadable_count; i++) {
-        lqi_segment_name(name, verify->unreadable[i]);
-        snprintf(shown, sizeof shown, "log/%s", name);
+        show_segment(shown, verify->unreadable[i]);
         if (strcmp(file, shown) == 0) verify->unreadable[i] = 0;
     }
 }
@@ -172,7 +183,7 @@ static int list_foreign(void *context, const char *name)
 
     if (lqi_segment_is_name(name)) return 0;
     snprintf(shown, sizeof shown, "log/%s", name);
-    find(verify, LQ_ECORRUPT, shown, 0, 0, 0, "this file is not the queue's");
+    find(verify, LQ_ECORRUPT, shown, 0, "this file is not the queue's");
     return 0;
 }
 
@@ -199,13 +210,12 @@ static int verify_segments(struct verify *verify)
 static void find_torn_tail(struct verify *verify)
 {
     const struct lqi_found *files = &verify->view.files;
-    char name[LQI_SEGMENT_NAME_SIZE], shown[LQI_SEGMENT_NAME_SIZE + 4], text[120];
+    char shown[SHOWN_SIZE], text[120];
 
     if (verify->view.log.shared || !files->torn_bytes) return;
-    lqi_segment_name(name, files->last.first_id);
-    snprintf(shown, sizeof shown, "log/%s", name);
+    show_segment(shown, files->last.first_id);
     snprintf(text, sizeof text, "a torn tail of %" PRIu64 " bytes, never promised to anybody: the next opener cuts it", files->torn_bytes);
-    find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&files->last, files->end), 0, 0, text);
+    find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&files->last, files->end), text);
 }
 
 /* Where a place of the number line was read. */
@@ -224,7 +234,7 @@ static void verify_padding(struct verify *verify, const struct lqi_scan *scan)
 
     if (!scan->padding_damaged) return;
     const char *file = file_of(scan, record->position + LQI_RECORD_HEADER + record->size, &offset);
-    find(verify, LQ_ECORRUPT, file, offset, 0, 0, "the bytes behind a record are not zero");
+    find(verify, LQ_ECORRUPT, file, offset, "the bytes behind a record are not zero");
 }
 
 /* Does the record claim ids that another one has had? */
@@ -235,7 +245,7 @@ static bool messages_again(struct verify *verify, const struct lqi_scan *scan, u
 
     if (record->first_id >= next_id) return false;
     const char *file = file_of(scan, record->position, &offset);
-    find(verify, LQ_ECORRUPT, file, offset, 0, 0, "this record's first ids are those of messages before it");
+    find(verify, LQ_ECORRUPT, file, offset, "this record's first ids are those of messages before it");
     return true;
 }
 
@@ -282,7 +292,7 @@ static int verify_records(struct verify *verify)
             struct lqi_hole *hole = &scan.hole;
             if (scan.position >= limit) count_to_the_end(hole, &scan, next_id);
             if (!hole->trimmed) note_told(verify, hole->file);
-            if (!hole->trimmed) find(verify, hole->code, hole->file, hole->offset, hole->first_id, hole->count, hole->text);
+            if (!hole->trimmed) find_lost(verify, hole->code, hole->file, hole->offset, hole->first_id, hole->count, hole->text);
             err = LQ_OK;
         } else if (!err) {
             verify->result.messages += scan.record.count;
@@ -319,10 +329,10 @@ static void verify_consumer(struct verify *verify, const char *name)
     /* It is written in place while the queue is in use. */
     for (int tries = 0;; tries++) {
         noted.verify = tries == LQI_LOOKS_AGAIN ? verify : NULL;
-        noted.count = 0;
+        noted.any = false;
         err = look_at_position(verify->view.queue, name, &noted);
         if (err == LQ_ENOTFOUND) return; /* deleted meanwhile */
-        if (noted.verify || (!err && !noted.count)) break;
+        if (noted.verify || (!err && !noted.any)) break;
         lqi_view_pause();
     }
     verify->result.consumers++;
@@ -335,7 +345,7 @@ static int list_foreign_position(void *context, const char *name)
 
     if (lqi_position_is_name(name)) return 0;
     snprintf(shown, sizeof shown, "consumers/%s", name);
-    find(context, LQ_ECORRUPT, shown, 0, 0, 0, "this file is not the queue's");
+    find(context, LQ_ECORRUPT, shown, 0, "this file is not the queue's");
     return 0;
 }
 
@@ -345,7 +355,7 @@ static int verify_consumers(struct verify *verify)
     char (*names)[LQ_NAME_MAX + 1];
     size_t count;
     if (queue->consumers_dir < 0) {
-        find(verify, LQ_ECORRUPT, "consumers", 0, 0, 0,
+        find(verify, LQ_ECORRUPT, "consumers", 0,
              open_part(queue->io, queue->dir, "consumers") == ENOENT ? "the directory is missing, and with it all positions"
                                                                      : "this is no directory, or a link: no position can be read");
         return LQ_OK;

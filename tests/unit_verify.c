@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -194,6 +195,60 @@ static void a_torn_tail_is_told_where_it_begins(void **state)
     EQUAL(found.result.messages, 2);
 }
 
+/* What cannot be read at all is told with the byte that is the reason. */
+static void a_file_that_cannot_be_read_is_told_with_the_byte_that_keeps_it_from_that(void **state)
+{
+    char stranger[64];
+    make_queue(state);
+    snprintf(stranger, sizeof stranger, "log/%020u.seg", PER_SEGMENT + 10);
+    struct api_bytes file = api_file_read(api_segment(path, 1));
+    api_file_write(api_path(path, stranger), file.bytes, file.size);
+    is_found(stranger, 40, "the header is of another segment");
+    free(file.bytes);
+    damage_remove(api_path(path, stranger));
+    damage_cut(api_path(path, LQI_META_NAME), 100);
+    struct found found = verify(path);
+    EQUAL(found.count, 1);
+    assert_string_equal(found.all[0].file, LQI_META_NAME);
+    EQUAL(found.all[0].offset, 100);
+    damage_remove(api_path(path, LQI_META_NAME));
+    HOLDS(mkdir(api_path(path, LQI_META_NAME), 0700) == 0); /* of which no byte is the reason */
+    found = verify(path);
+    EQUAL(found.count, 1);
+    assert_string_equal(found.all[0].file, LQI_META_NAME);
+    EQUAL(found.all[0].offset, 0);
+}
+
+static int lowest_free(void)
+{
+    int fd = dup(0);
+    HOLDS(fd >= 0);
+    close(fd);
+    return fd;
+}
+
+/* Nor is one closed that is somebody else's. */
+static void no_file_stays_open_whatever_is_missing_or_damaged(void **state)
+{
+    static const char *const parts[] = {"log", "consumers", "shared", LQI_META_NAME};
+    char away[4200], there[4200];
+    make_queue(state);
+    int lowest = lowest_free();
+    snprintf(away, sizeof away, "%s.away", path);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        snprintf(there, sizeof there, "%s/%s", path, parts[i]);
+        HOLDS(rename(there, away) == 0);
+        (void)lq_verify(path, 0, NULL, NULL, NULL);
+        EQUAL(lowest_free(), lowest);
+        HOLDS(rename(away, there) == 0);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        damage_fill(api_path(path, files[i]), 0, LQI_SEGMENT_HEADER, i);
+        HOLDS(verify(path).count > 0);
+        EQUAL(lowest_free(), lowest);
+    }
+}
+
 /* ---- failures ---------------------------------------------------------------------- */
 
 static const int errors[] = {EIO, EMFILE};
@@ -237,6 +292,8 @@ int main(void)
         IN_DIRECTORY(who_asks_for_it_quick_does_not_hear_of_bodies),
         IN_DIRECTORY(ids_and_places_that_were_there_before_are_told_and_counted_once),
         IN_DIRECTORY(a_torn_tail_is_told_where_it_begins),
+        IN_DIRECTORY(a_file_that_cannot_be_read_is_told_with_the_byte_that_keeps_it_from_that),
+        IN_DIRECTORY(no_file_stays_open_whatever_is_missing_or_damaged),
         IN_DIRECTORY(a_failure_is_told_or_changes_nothing_of_what_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
