@@ -24,7 +24,8 @@ struct verify {
     lq_finding_callback *each;
     void *context;
     lq_verify_result result;
-    uint64_t *unreadable; /* segments, by their first ids; 0: told by the walk */
+    uint64_t last_segment; /* by its first id */
+    uint64_t *unreadable;  /* segments, by their first ids; 0: told by the walk */
     size_t unreadable_count;
 };
 
@@ -117,14 +118,28 @@ static bool cannot_be_read(int err)
     return err == LQ_ECORRUPT || err == LQ_EVERSION || err == LQ_EIO;
 }
 
+/* What is around the records of one that is open. */
+static void verify_open_segment(struct verify *verify, const struct lqi_segment *segment, const char *shown)
+{
+    struct lqi_index_entry entry;
+    bool index_damaged = false;
+
+    if (segment->damaged_copy >= 0)
+        find(verify, LQ_ECORRUPT, shown, (uint64_t)segment->damaged_copy, "one of the two copies of the header does not verify");
+    if (!segment->sealed && segment->head.first_id != verify->last_segment)
+        find(verify, LQ_ECORRUPT, shown, segment->trailer_at, "the trailer is missing or does not verify");
+    int err = lqi_segment_find_id(segment, segment->head.first_id, &entry, &index_damaged);
+    if (err) find_whole(verify, err, shown, lq_error_text());
+    if (index_damaged)
+        find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&segment->head, segment->end.end), "the index does not verify");
+}
+
 /* False: it cannot be read, and nobody has been told. */
-static bool verify_segment(struct verify *verify, uint64_t first_id, bool last, uint64_t *end)
+static bool verify_segment(struct verify *verify, uint64_t first_id, uint64_t *end)
 {
     const struct lqi_log *log = &verify->view.log;
     char shown[SHOWN_SIZE];
-    struct lqi_index_entry entry;
     struct lqi_segment segment;
-    bool index_damaged = false;
 
     show_segment(shown, first_id);
     int err = lqi_segment_open(&segment, log->io, log->log_dir, first_id, log->uuid, false);
@@ -135,14 +150,7 @@ static bool verify_segment(struct verify *verify, uint64_t first_id, bool last, 
         find(verify, err, shown, 0, lq_error_text());
         return true;
     }
-    if (segment.damaged_copy >= 0)
-        find(verify, LQ_ECORRUPT, shown, (uint64_t)segment.damaged_copy, "one of the two copies of the header does not verify");
-    if (!segment.sealed && !last)
-        find(verify, LQ_ECORRUPT, shown, segment.trailer_at, "the trailer is missing or does not verify");
-    err = segment.sealed ? lqi_segment_find_id(&segment, first_id, &entry, &index_damaged) : LQ_OK;
-    if (err) find_whole(verify, err, shown, lq_error_text());
-    if (index_damaged)
-        find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&segment.head, segment.end.end), "the index does not verify");
+    verify_open_segment(verify, &segment, shown);
     if (segment.head.position < *end)
         find(verify, LQ_ECORRUPT, shown, 48, "it begins before the segment before it ends");
     *end = segment.sealed ? segment.end.end : segment.head.position;
@@ -161,18 +169,21 @@ static void find_unreadable(struct verify *verify)
         if (!verify->unreadable[i]) continue;
         show_segment(shown, verify->unreadable[i]);
         int err = lqi_segment_open(&segment, log->io, log->log_dir, verify->unreadable[i], log->uuid, false);
+        if (!err) verify_open_segment(verify, &segment, shown); /* it can, now */
         if (!err) lqi_segment_close(&segment);
         if (cannot_be_read(err)) find_whole(verify, err, shown, lq_error_text());
     }
 }
 
-static void note_told(struct verify *verify, const char *file)
+/* A hole that is in the file, not all of it, says nothing of what is around its records. */
+static void note_told(struct verify *verify, const struct lqi_hole *hole)
 {
     char shown[SHOWN_SIZE];
 
+    if (hole->offset) return;
     for (size_t i = 0; i < verify->unreadable_count; i++) {
         show_segment(shown, verify->unreadable[i]);
-        if (strcmp(file, shown) == 0) verify->unreadable[i] = 0;
+        if (strcmp(hole->file, shown) == 0) verify->unreadable[i] = 0;
     }
 }
 
@@ -198,8 +209,9 @@ static int verify_segments(struct verify *verify)
     if (err) return err;
     size_t unreadable = 0;
     uint64_t end = 0; /* of those so far */
+    verify->last_segment = count ? ids[count - 1] : 0;
     for (size_t i = 0; i < count; i++)
-        if (!verify_segment(verify, ids[i], i + 1 == count, &end)) ids[unreadable++] = ids[i];
+        if (!verify_segment(verify, ids[i], &end)) ids[unreadable++] = ids[i];
     verify->unreadable = ids;
     verify->unreadable_count = unreadable;
     return LQ_OK;
@@ -291,7 +303,7 @@ static int verify_records(struct verify *verify)
         if (err == LQI_HOLE) {
             struct lqi_hole *hole = &scan.hole;
             if (scan.position >= limit) count_to_the_end(hole, &scan, next_id);
-            if (!hole->trimmed) note_told(verify, hole->file);
+            if (!hole->trimmed) note_told(verify, hole);
             if (!hole->trimmed) find_lost(verify, hole->code, hole->file, hole->offset, hole->first_id, hole->count, hole->text);
             err = LQ_OK;
         } else if (!err) {

@@ -7,7 +7,7 @@
 
 #include "api.h"
 
-enum { FINDINGS = 8 };
+enum { FINDINGS = 16 };
 
 struct found {
     unsigned count;
