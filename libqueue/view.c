@@ -72,8 +72,10 @@ void lqi_view_close(struct lqi_view *view)
     lqi_shared_detach(&view->map);
 }
 
+int lqi_view_pause_us = LQI_VIEW_PAUSE_US;
+
 void lqi_view_pause(void)
 {
     _Atomic uint32_t nobody = 0;
-    lqi_wait(&nobody, 0, lqi_now_us() + 2000);
+    lqi_wait(&nobody, 0, lqi_now_us() + lqi_view_pause_us);
 }

@@ -22,7 +22,9 @@ void lqi_view_close(struct lqi_view *view);
 
 /* Between two looks at what may be half-written just now: what looks damaged must look so that many times more. */
 #define LQI_LOOKS_AGAIN 3
+#define LQI_VIEW_PAUSE_US 2000
 void lqi_view_pause(void);
+extern int lqi_view_pause_us; /* the above; tests of what nobody changes meanwhile do not wait for it */
 
 static inline bool lqi_view_read_only(const struct lqi_view *view)
 {

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "segment.h"
+#include "view.h"
 #include "support/api.h"
 #include "support/damage.h"
 
@@ -308,6 +309,7 @@ static void verify_tells_of_a_file_although_all_who_read_get_good_bytes_from_the
 
 int main(void)
 {
+    lqi_view_pause_us = 0;
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(each_flipped_bit_costs_at_most_its_record_and_is_told),
         IN_DIRECTORY(each_flipped_bit_of_packed_records_costs_at_most_its_record_and_is_told),

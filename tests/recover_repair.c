@@ -14,6 +14,7 @@
 
 #include "queue.h"
 #include "repair.h"
+#include "view.h"
 #include "support/api.h"
 #include "support/child.h"
 #include "support/io_crash.h"
@@ -643,6 +644,7 @@ static void a_call_that_fails_is_an_answer_and_the_next_repair_does_the_rest(voi
 
 int main(void)
 {
+    lqi_view_pause_us = 0;
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(damage_of_every_kind_is_repaired_and_set_aside),
         IN_DIRECTORY(a_dry_run_says_the_same_and_changes_nothing),

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "view.h"
 #include "support/api.h"
 #include "support/forge.h"
 #include "support/scratch.h"
@@ -335,6 +336,7 @@ static void what_repair_cannot_mend_is_not_called_repaired(void **state)
 
 int main(void)
 {
+    lqi_view_pause_us = 0;
     signal(SIGXFSZ, SIG_IGN); /* a limit to the size of files is an answer */
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(a_trim_slot_far_ahead_of_the_log_is_refused_and_nothing_is_filled),

@@ -36,6 +36,7 @@
 
 #include "bytes.h"
 #include "queue.h"
+#include "view.h"
 #include "support/api.h"
 #include "support/damage_case.h"
 #include "support/specimen_damage.h"
@@ -262,6 +263,7 @@ static int number_from(const char *name, int otherwise)
 
 int main(void)
 {
+    lqi_view_pause_us = 0;
     const char *one = getenv("LQ_SWEEP"), *limit = getenv("LQ_SWEEP_SECONDS"), *seed = getenv("LQ_SEED");
     pid_t processes[JOBS_MOST];
     int64_t began_us = api_now_us();

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "queue.h"
+#include "view.h"
 #include "support/call_fault.h"
 #include "support/io_crash.h"
 #include "support/io_fault.h"
@@ -496,6 +497,7 @@ static int again(const char *name)
 
 int main(void)
 {
+    lqi_view_pause_us = 0;
     int jobs = number_from("LQ_SWEEP_JOBS", (int)sysconf(_SC_NPROCESSORS_ONLN));
     unsigned long most = (unsigned long)number_from("LQ_SWEEP_WRONG", 20);
     double start = clock_seconds(), until = start + number_from("LQ_SWEEP_SECONDS", 20);

@@ -15,6 +15,7 @@
 
 #include "queue.h"
 #include "repair.h"
+#include "view.h"
 #include "support/api.h"
 #include "support/call_fault.h"
 #include "support/io_crash.h"
@@ -316,6 +317,7 @@ static void whatever_fails_from_then_on_is_an_answer_too(void **state)
 
 int main(void)
 {
+    lqi_view_pause_us = 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whatever_fails_once_is_an_answer_and_the_next_repair_does_the_rest),
         cmocka_unit_test(whatever_fails_from_then_on_is_an_answer_too),
