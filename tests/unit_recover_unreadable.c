@@ -397,6 +397,35 @@ static void where_the_disk_gives_nothing_anything_may_have_been(void **state)
     drop_lone();
 }
 
+/* Whoever only looks may be content with what there is, and knows then that the end was made up: it is no damage, and may be read later. */
+static void an_end_that_the_disk_does_not_give_just_now_is_known_as_such(void **state)
+{
+    static struct lqi_found found;
+    const struct lqi_trim trim = {.sequence = 1, .first_id = 7, .position = 800, .synced = 800, .next_id = 7};
+    struct io_fault fault;
+    new_lone(state);
+    add_many(&lone, 4);
+    io_fault_init(&fault, &lqi_io_posix);
+    the_log.io = &fault.io;
+    for (int content = 0; content < 2; content++) {
+        the_log.over_unreadable = content;
+        io_fault_plan(&fault, IO_READ, 1, true, EIO);
+        IS(content ? LQ_OK : LQ_EIO, lqi_find_end(&the_log, &trim, &nothing, &found));
+        if (content) HOLDS(found.unreadable && found.given_up && found.next_id >= 11 && found.end >= lone.found.end);
+        io_fault_end(&fault);
+        OK(lqi_find_end(&the_log, &trim, &nothing, &found));
+        HOLDS(!found.unreadable && !found.given_up);
+        EQUAL(found.next_id, 11);
+    }
+    lose_header(&lone);
+    OK(lqi_find_end(&the_log, &trim, &nothing, &found));
+    HOLDS(!found.unreadable && found.given_up);
+    the_log.over_unreadable = false;
+    the_log.io = &lqi_io_posix;
+    io_fault_release(&fault);
+    drop_lone();
+}
+
 /* Somebody cuts it while we look, and what is left of the body would do for a shorter one. */
 static void a_record_of_which_the_file_has_only_a_part_tells_nothing(void **state)
 {
@@ -427,6 +456,7 @@ int main(void)
         IN_DIRECTORY(what_nothing_proves_is_believed_only_where_it_must_be),
         IN_DIRECTORY(what_looks_like_a_record_everywhere_is_not_read_for_ever),
         IN_DIRECTORY(where_the_disk_gives_nothing_anything_may_have_been),
+        IN_DIRECTORY(an_end_that_the_disk_does_not_give_just_now_is_known_as_such),
         IN_DIRECTORY(a_record_of_which_the_file_has_only_a_part_tells_nothing),
         IN_DIRECTORY(behind_a_last_segment_that_cannot_be_read_there_is_room_for_all_of_it),
         IN_DIRECTORY(a_last_segment_without_header_ends_where_its_trailer_says),
