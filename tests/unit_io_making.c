@@ -1,5 +1,6 @@
 /* Making files and directories on the real machine, and giving them a name: whole, at once, for those they are for; while calls of the
  * C library fail, and where a file system cannot do it. */
+#include "support/child.h"
 #include "support/place.h"
 
 static void whether_copies_can_be_declined_does_not_matter(void **state)
@@ -138,6 +139,64 @@ static void giving_away_that_is_interrupted_or_fails(void **state)
         assert_int_equal(io->own(io, place.fd, place.dir), EIO);
         all_failed();
     }
+    close_place(&place);
+}
+
+static mode_t mode_of(int fd)
+{
+    struct stat stat;
+    assert_int_equal(fstat(fd, &stat), 0);
+    return stat.st_mode & 07777;
+}
+
+static void what_takes_the_place_of_a_file_is_as_open_as_that_was_and_no_more(void **state)
+{
+    static const mode_t before[] = {0777, 0600, 0644, 04777, 02600}, like[] = {0600, 0646, 0775, 0700, 0604};
+    struct place place = open_place(state);
+    int other = openat(place.dir, "other", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(other >= 0);
+    for (size_t i = 0; i < sizeof before / sizeof *before; i++) {
+        for (size_t j = 0; j < sizeof like / sizeof *like; j++) {
+            assert_int_equal(fchmod(place.fd, before[i]), 0);
+            assert_int_equal(fchmod(other, like[j]), 0);
+            assert_int_equal(io->own(io, place.fd, other), 0);
+            assert_int_equal(mode_of(place.fd), (before[i] & 07000) | like[j]);
+        }
+    }
+    close(other);
+    close_place(&place);
+}
+
+/* ---- numbers of descriptors ----------------------------------------------- */
+
+static const char *place_path;
+
+/* Standard streams that are closed: 4 for descriptor 2, and so on. What becomes of a file that is opened then? */
+static int open_with_closed(void *streams)
+{
+    int dir = -1, fd = -1;
+    for (int stream = 0; stream < 3; stream++)
+        if (*(unsigned *)streams & 1u << stream) close(stream);
+    if (io->dir_open(io, -1, place_path, &dir) || dir < 3) return 1;
+    if (io->open(io, dir, "f", LQI_OPEN_READ, 0, &fd) || fd < 3 || fd == dir) return 2;
+    for (int stream = 0; stream < 3; stream++)
+        if (*(unsigned *)streams & 1u << stream && fcntl(stream, F_GETFD, NULL) >= 0) return 3;
+    static const struct {
+        int error, answer;
+    } rows[] = {{EINVAL, EMFILE /* none is above 2 */}, {EMFILE, EMFILE}, {ENOMEM, ENOMEM}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        fail_calls(FCNTL, 0, 1, rows[i].error);
+        if (io->open(io, dir, "f", LQI_OPEN_READ, 0, &fd) != rows[i].answer) return 4;
+        if (plan.times) return 5;
+    }
+    return 0;
+}
+
+static void whichever_standard_stream_is_closed_no_file_gets_its_number(void **state)
+{
+    struct place place = open_place(state);
+    place_path = *state;
+    for (unsigned streams = 1; streams < 8; streams++) assert_int_equal(child_run(open_with_closed, &streams), 0);
     close_place(&place);
 }
 
@@ -394,6 +453,8 @@ int main(void)
         IN_SCRATCH(a_directory_is_made_though_nothing_can_be_done_about_its_mode),
         IN_SCRATCH(what_cannot_be_given_away_is_kept),
         IN_SCRATCH(giving_away_that_is_interrupted_or_fails),
+        IN_SCRATCH(what_takes_the_place_of_a_file_is_as_open_as_that_was_and_no_more),
+        IN_SCRATCH(whichever_standard_stream_is_closed_no_file_gets_its_number),
         IN_SCRATCH(a_directory_that_is_not_new_is_not_given_away),
         IN_SCRATCH(what_others_may_open_has_its_name_when_it_has_its_mode),
         IN_SCRATCH(what_is_made_for_somebody_else_has_its_name_when_it_is_his),
