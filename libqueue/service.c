@@ -10,7 +10,7 @@ static pthread_cond_t step_done = PTHREAD_COND_INITIALIZER; /* in this process's
 static struct lqi_task *tasks;
 static pthread_t thread;
 static bool thread_runs;
-static struct lqi_task *running; /* whose step the thread is in */
+static struct lqi_task *running; /* whose step the thread is in, if it is in one */
 static bool taken_out;           /* a step has removed another task, which we may be listening to */
 static unsigned generation;      /* of the process; a thread that comes out of a step in another one than it went in has been forked there */
 static _Atomic uint32_t kicks;
@@ -72,7 +72,6 @@ static bool run_all(struct sleep *sleep, unsigned mine)
         int64_t due = task->step(task->context);
         pthread_mutex_lock(&lock);
         if (generation != mine) return true; /* the other tasks are the parent's, and what has begun here has its own thread */
-        running = NULL;
         if (due < sleep->until) sleep->until = due;
     }
     return sweep_removed();
@@ -114,7 +113,7 @@ static void after_fork_in_child(void)
 {
     static const pthread_cond_t unused = PTHREAD_COND_INITIALIZER;
     step_done = unused; /* it remembers waiters who are not in this process, and would wait for them */
-    tasks = running = NULL;
+    tasks = NULL;
     thread_runs = taken_out = false;
     generation++;
     pthread_mutex_unlock(&lock);

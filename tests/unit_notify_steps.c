@@ -183,6 +183,7 @@ static void a_descriptor_is_raised_when_there_is_something_and_lowered_when_noth
         HOLDS(step() == INT64_MAX);
         OK(lq_poll(consumer, &message));
         OK(lq_ack(consumer, &message));
+        HOLDS(step() == INT64_MAX); /* the consumer has not seen yet that there is nothing more */
         HOLDS(is_readable());
         IS(LQ_EMPTY, lq_poll(consumer, &message));
         HOLDS(!is_readable() && !atomic_load(&consumer->notify.raised) && !atomic_load(&consumer->notify.task.deaf));
@@ -224,6 +225,26 @@ static void a_descriptor_stays_readable_while_something_is_owed(void **state)
     consumer->owed.id = 0;
     lqi_notify_empty(consumer);
     HOLDS(!is_readable());
+}
+
+/* Whoever has put them may have died before the sync that makes them visible. */
+static void what_nobody_has_made_durable_yet_is_made_so_and_raises_the_descriptor(void **state)
+{
+    lq_queue *always = NULL;
+    (void)state;
+    OK(lq_consumer_close(consumer));
+    OK(lq_open(api_path(*state, "always"), &(lq_options){.size = sizeof(lq_options), .flags = LQ_DEFER_SYNC}, &always));
+    consumer = api_consumer(always, "c", NULL);
+    have_descriptor();
+    lq_message message;
+    IS(LQ_EMPTY, lq_poll(consumer, &message));
+    api_put(always, "x");
+    HOLDS(step() == INT64_MAX);
+    HOLDS(is_readable());
+    api_get_ack(consumer, "x");
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(always));
+    consumer = api_consumer(queue, "c", NULL);
 }
 
 static int take_and_die(void *context)
@@ -281,6 +302,7 @@ int main(void)
         WITH_CONSUMER(a_descriptor_is_raised_when_there_is_something_and_lowered_when_nothing_was_taken),
         WITH_CONSUMER(a_descriptor_rests_a_millisecond_when_what_is_there_could_not_be_had),
         WITH_CONSUMER(a_descriptor_stays_readable_while_something_is_owed),
+        WITH_CONSUMER(what_nobody_has_made_durable_yet_is_made_so_and_raises_the_descriptor),
         WITH_CONSUMER(what_a_dead_member_had_raises_the_descriptor_of_another),
         WITH_CONSUMER(a_step_does_not_wait_for_who_has_the_consumers_lock),
     };

@@ -22,6 +22,8 @@ struct counter {
     int64_t every_us;    /* 0: only when the bell rings */
     unsigned dawdle_ms;
     bool remove_itself;
+    _Atomic bool has_removed_itself;
+    unsigned stay_ms; /* when it has */
 };
 
 static int64_t count(void *context)
@@ -31,6 +33,8 @@ static int64_t count(void *context)
     atomic_fetch_add(&counter->steps, 1);
     if (counter->dawdle_ms) api_sleep_ms(counter->dawdle_ms);
     if (counter->remove_itself) lqi_service_remove(&counter->task);
+    if (counter->remove_itself) atomic_store(&counter->has_removed_itself, true);
+    if (counter->stay_ms) api_sleep_ms(counter->stay_ms);
     atomic_store(&counter->inside, 0);
     return counter->every_us ? lqi_now_us() + counter->every_us : INT64_MAX;
 }
@@ -105,6 +109,16 @@ static void removing_waits_until_the_step_has_ended(void **state)
     struct counter counter = {.dawdle_ms = 60};
     add(&counter);
     while (!atomic_load(&counter.inside)) api_sleep_ms(1);
+    lqi_service_remove(&counter.task);
+    EQUAL(counter.inside, 0);
+}
+
+static void removing_waits_for_a_step_that_has_removed_itself_too(void **state)
+{
+    (void)state;
+    struct counter counter = {.remove_itself = true, .stay_ms = 60};
+    add(&counter);
+    while (!atomic_load(&counter.has_removed_itself)) api_sleep_ms(1);
     lqi_service_remove(&counter.task);
     EQUAL(counter.inside, 0);
 }
@@ -408,6 +422,7 @@ int main(void)
         IN_DIRECTORY(a_step_runs_when_its_bell_rings),
         IN_DIRECTORY(a_deaf_task_is_not_woken_until_it_is_kicked),
         IN_DIRECTORY(removing_waits_until_the_step_has_ended),
+        IN_DIRECTORY(removing_waits_for_a_step_that_has_removed_itself_too),
         IN_DIRECTORY(a_step_may_remove_itself),
         IN_DIRECTORY(a_step_may_remove_another_task_which_is_gone_at_once),
         IN_DIRECTORY(a_bell_may_go_when_its_task_was_removed_and_others_stay),
