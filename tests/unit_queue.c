@@ -341,6 +341,8 @@ static void the_place_of_a_handle_that_is_dying_can_be_taken(void **state)
         io_fault_plan(&fault, IO_LOCK, nth, false, ENOLCK);
         IS(LQ_EIO, try_open(0));
         EQUAL(fault.hits, 1);
+        TEXT_HAS("lock", nth < 4 ? "meta" : "shared");
+        HOLDS(!strstr(lq_error_text(), "at byte"));
     }
     io_fault_end(&fault);
     OK(lq_close(first));

@@ -472,6 +472,35 @@ static void a_lock_that_cannot_be_had_or_looked_at_says_why(void **state)
     OK(lq_close(queue));
 }
 
+static void what_says_where_the_log_begins_and_ends_must_be_readable(void **state)
+{
+    (void)state;
+    lq_queue *queue = open_it(&small);
+    api_put_range(queue, 1, 10, 100);
+    OK(lq_close(queue));
+    for (uint64_t nth = 1; nth <= 3; nth++) { /* meta: what the queue is; and where it begins; shared */
+        io_fault_plan(&fault, IO_READ, nth, false, EIO);
+        IS(LQ_EIO, try_open(&small));
+        EQUAL(fault.hits, 1);
+    }
+    io_fault_end(&fault);
+    OK(try_open(&small));
+}
+
+static void without_descriptors_nothing_is_opened_half(void **state)
+{
+    uint64_t opened = 0;
+    (void)state;
+    OK(try_open(&small));
+    do {
+        io_fault_plan(&fault, IO_OPEN, ++opened, false, EMFILE);
+        IS(opened <= 5 ? LQ_ELIMIT : LQ_OK, try_open(&small)); /* meta, shared, the segment; shared again, for its locks */
+    } while (fault.hits);
+    HOLDS(opened == 6);
+    io_fault_end(&fault);
+    OK(try_open(&small));
+}
+
 static void the_queues_directories_are_synced_before_anything_is_built_on_them(void **state)
 {
     (void)state;
@@ -546,6 +575,8 @@ int main(void)
         WITH_FAULTS(the_patience_is_for_all_of_opening),
         WITH_FAULTS(who_is_dying_is_given_a_second),
         WITH_FAULTS(a_lock_that_cannot_be_had_or_looked_at_says_why),
+        WITH_FAULTS(what_says_where_the_log_begins_and_ends_must_be_readable),
+        WITH_FAULTS(without_descriptors_nothing_is_opened_half),
         WITH_FAULTS(the_queues_directories_are_synced_before_anything_is_built_on_them),
         WITH_FAULTS(there_is_room_for_so_many_handles_and_then_it_is_said),
         WITH_FAULTS(the_interval_begins_with_the_sync_and_who_is_in_the_way_is_asked_again_soon),
