@@ -211,6 +211,35 @@ static void an_old_entry_that_is_damaged_is_wiped_out_as_a_consumer_comes_to_lif
     end();
 }
 
+static unsigned reads; /* of the consumer's file that work, and then one that does not */
+
+static int fail_a_read(const struct lqi_io *io, int fd, uint64_t offset, void *data, size_t size, size_t *got_out)
+{
+    (void)io;
+    return reads-- == 0 ? EIO : lqi_io_posix.read(&lqi_io_posix, fd, offset, data, size, got_out);
+}
+
+/* What was settled is not known then, and nothing may be written in its place. */
+static void who_cannot_read_what_was_settled_writes_nothing(void **state)
+{
+    begin_anew(state);
+    unsigned failed = 0;
+    machine.read = fail_a_read;
+    for (int err = LQ_EIO; err; failed++) {
+        reads = failed;
+        calls[0] = 0;
+        err = lq_consumer_open(queue, "c", NULL, &consumer);
+        if (err) IS(LQ_EIO, err);
+        HOLDS(!calls[0] || strcmp(calls, "b1ses") == 0); /* it has come to life */
+    }
+    HOLDS(failed > 3);
+    machine.read = lqi_io_posix.read;
+    OK(lq_consumer_close(consumer));
+    calls[0] = 0;
+    has_lost_no_ack();
+    end();
+}
+
 static int fail_dir_sync(const struct lqi_io *io, int dir)
 {
     (void)io;
@@ -433,6 +462,7 @@ int main(void)
         IN_DIRECTORY(what_is_not_synced_is_synced_before_its_past_is_written_over),
         IN_DIRECTORY(what_cannot_be_synced_is_not_written_over),
         IN_DIRECTORY(an_old_entry_that_is_damaged_is_wiped_out_as_a_consumer_comes_to_life),
+        IN_DIRECTORY(who_cannot_read_what_was_settled_writes_nothing),
         IN_DIRECTORY(a_consumer_whose_maker_has_failed_stands_where_its_file_says),
         IN_DIRECTORY(a_consumer_has_nothing_of_the_one_whose_place_it_takes),
         IN_DIRECTORY(nobody_takes_the_place_of_a_consumer_whose_lock_somebody_has),

@@ -185,7 +185,7 @@ static void what_lies_about_the_end_of_the_last_segment_does_not_delete_it(void 
 /* A header that verifies, and says that it begins before the one in front of it: the log would begin where it has long been. */
 static void a_segment_that_says_it_begins_before_the_one_before_it_deletes_nothing(void **state)
 {
-    enum { POSITION_AT = 48 };
+    enum { POSITION_AT = 48, DURABLE_AT = 72 };
     char path[4300];
     lq_queue *queue = make_queue(state, (lq_options){.size_max = 1 << 20});
     struct segments all = list(queue);
@@ -193,8 +193,10 @@ static void a_segment_that_says_it_begins_before_the_one_before_it_deletes_nothi
     struct api_bytes good = api_file_read(path), lie = api_file_read(path);
     for (uint8_t *copy = lie.bytes; copy < lie.bytes + LQI_SEGMENT_HEADER; copy += LQI_SEGMENT_HEADER_COPY) {
         lqi_put64(copy + POSITION_AT, 8);
+        lqi_put64(copy + DURABLE_AT, 0);
         lqi_put64(copy + LQI_SEGMENT_HEADER_COPY - 8, lqi_checksum(copy, LQI_SEGMENT_HEADER_COPY - 8));
     }
+    memset(lie.bytes + lie.size - LQI_SEGMENT_TRAILER, 1, LQI_SEGMENT_TRAILER); /* which would tell */
     api_file_write(path, lie.bytes, lie.size);
     EQUAL(retain(queue, 1 << 20, true), 1);
     begins_with(queue, all.ids[1]);
