@@ -249,12 +249,12 @@ static void stats_of_options(const lq_queue *queue, lq_stats *stats)
 static struct lqi_tail peek_tail(const struct lqi_log_state *state)
 {
     struct lqi_tail tail;
-    for (int tries = 0; tries < 1000; tries++) {
-        uint64_t turn = atomic_load_explicit(&state->turn, memory_order_acquire);
+    uint64_t turn;
+    do {
+        turn = atomic_load_explicit(&state->turn, memory_order_acquire);
         lqi_tail_copy(&tail, &state->tails[turn & 1]);
         atomic_thread_fence(memory_order_acquire);
-        if (atomic_load_explicit(&state->turn, memory_order_relaxed) == turn) break;
-    }
+    } while (atomic_load_explicit(&state->turn, memory_order_relaxed) != turn); /* an append has come by: each costs one more copy */
     return tail;
 }
 

@@ -100,6 +100,45 @@ static void who_comes_while_somebody_rings_hears_the_next_ring(void **unused)
     stepper_free(&way);
 }
 
+/* ---- listeners that come at once ----------------------------------------------------- */
+
+static int listen(void *unused)
+{
+    (void)unused;
+    stepper_ready();
+    uint32_t seen = lqi_bell_listen(&shared->bell);
+    atomic_store(&shared->done, 1);
+    return (int)seen;
+}
+
+/* One is slow at it; meanwhile another comes, and hears a ring or not. */
+static void who_is_slow_to_listen_hears_the_next_ring_whoever_else_has_come(void **unused)
+{
+    (void)unused;
+    if (!can_lead) skip();
+    memset(shared, 0, sizeof *shared);
+    pid_t child = stepper_start(listen, NULL);
+    HOLDS(child > 0);
+    struct stepper_way way = stepper_walk(child, &shared->done, look, NULL, false);
+    child_kill(child);
+    HOLDS(way.count > 5);
+    for (uint32_t step = 0; step < way.count; step++) {
+        for (int rung = 0; rung < 2; rung++) {
+            memset(shared, 0, sizeof *shared);
+            child = stepper_start(listen, NULL);
+            HOLDS(child > 0 && stepper_run_to(child, &way, step));
+            uint32_t seen = lqi_bell_listen(&shared->bell);
+            if (rung) lqi_bell_ring(&shared->bell);
+            stepper_let_go(child, 0);
+            uint32_t childs = (uint32_t)child_wait(child);
+            HOLDS(childs <= seen + (uint32_t)rung);
+            lqi_bell_ring(&shared->bell);
+            HOLDS(atomic_load(&shared->bell.word) != seen && atomic_load(&shared->bell.word) != childs);
+        }
+    }
+    stepper_free(&way);
+}
+
 /* ---- what rings ------------------------------------------------------------------- */
 
 enum { BODY = 1000 };
@@ -245,6 +284,7 @@ int main(int count, char *argv[])
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whoever_dies_ringing_the_next_ring_is_heard),
         cmocka_unit_test(who_comes_while_somebody_rings_hears_the_next_ring),
+        cmocka_unit_test(who_is_slow_to_listen_hears_the_next_ring_whoever_else_has_come),
         IN_DIRECTORY(a_put_rings_when_its_message_can_be_seen),
         IN_DIRECTORY(a_put_that_is_durable_rings_for_those_who_wait_for_that_and_for_messages),
         IN_DIRECTORY(a_deferred_put_rings_when_somebody_syncs),
