@@ -68,7 +68,7 @@ int lqi_consumer_load(const struct lqi_consumers *consumers, const char *name, s
     int err = lqi_position_open(&position, consumers->log->io, consumers->dir, name, consumers->log->uuid, true);
     if (err == LQ_ECORRUPT || err == LQ_EVERSION) {
         atomic_store(&consumer->state, LQI_CONSUMER_DAMAGED);
-        return LQ_OK; /* its floor stays 0, so nothing it may still need is deleted */
+        return LQ_OK; /* for as long as it is there, nothing is deleted that it may still need */
     }
     if (err) return err;
     consumer->window = position.window;
@@ -88,13 +88,12 @@ int lqi_consumer_load(const struct lqi_consumers *consumers, const char *name, s
 
 int lqi_consumers_load(const struct lqi_consumers *consumers)
 {
-    char (*names)[LQ_NAME_MAX + 1];
+    char (*names)[LQ_NAME_MAX + 1] = NULL;
     size_t count;
     int err = lqi_position_list(consumers->log->io, consumers->dir, &names, &count);
-    if (err) return err;
-    if (count > LQI_CONSUMERS_MAX)
+    if (!err && count > LQI_CONSUMERS_MAX)
         err = lqi_fail(LQ_ELIMIT, "consumers/ has %zu offset files, at most %d can be used", count, LQI_CONSUMERS_MAX);
-    for (size_t i = 0; i < count && !err; i++) err = lqi_consumer_load(consumers, names[i], &consumers->map->head->consumers[i]);
+    for (size_t i = 0; !err && i < count; i++) err = lqi_consumer_load(consumers, names[i], &consumers->map->head->consumers[i]);
     free(names);
     return err;
 }
