@@ -219,7 +219,7 @@ static void a_new_consumer_begins_where_it_is_told(void **state)
         {{.start = LQ_START_ID, .start_id = MESSAGES + 1}, MESSAGES}, {{.start = LQ_START_ID, .start_id = UINT64_MAX}, MESSAGES},
         {{.start = LQ_START_TIME, .start_time_us = 1}, 0}, {{.start = LQ_START_TIME, .start_time_us = INT64_MAX}, MESSAGES},
     };
-    int descriptor = next_descriptor();
+    unsigned open_files = api_open_files();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char name[10];
         struct kept kept;
@@ -237,7 +237,7 @@ static void a_new_consumer_begins_where_it_is_told(void **state)
         HOLDS(entry.time_us >= before);
         OK(lq_consumer_close(made));
         OK(lq_consumer_delete(queue, name));
-        EQUAL(next_descriptor(), descriptor);
+        EQUAL(api_open_files(), open_files);
         calls[0] = 0;
     }
     end();

@@ -135,6 +135,7 @@ static void a_consumer_that_there_is_no_memory_for_stays_as_it_is(void **state)
         EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, -1, *state, &repair.dir), 0);
         EQUAL(lqi_io_posix.dir_open(&lqi_io_posix, repair.dir, "consumers", &repair.consumers_dir), 0);
         make_position(repair.consumers_dir, path);
+        OK(lqi_position_create(&lqi_io_posix, repair.consumers_dir, "d", uuid, 400, &saved, 0600)); /* a second one to be listed */
         struct api_bytes before = api_file_read(path);
         call_fault_plan(CALL_ALLOCATE, n, false, ENOMEM);
         int err = lqi_repair_consumers(&repair);

@@ -88,14 +88,6 @@ static inline void take(size_t count)
     EQUAL(got, count);
 }
 
-static inline int next_descriptor(void)
-{
-    int fd = dup(0);
-    HOLDS(fd >= 0);
-    close(fd);
-    return fd;
-}
-
 struct kept {
     uint64_t settled, tried; /* of the words */
 };
