@@ -387,7 +387,6 @@ static int verify_queue(struct verify *verify, lq_queue *queue)
 {
     queue->log.over_unreadable = true; /* the view's is a copy */
     int err = lqi_view_open(&verify->view, queue);
-    if (err) return err;
     for (int tries = 0; !err && verify->view.files.unreadable && tries < LQI_LOOKS_AGAIN; tries++) {
         lqi_view_pause();
         err = lqi_view_refresh(&verify->view);

@@ -242,6 +242,40 @@ static void a_record_of_an_unknown_kind_can_be_stepped_over(void **state)
     assert_same(&record, &out);
 }
 
+/* A header may verify and say what nobody of ours writes. */
+static void fields_that_do_not_agree_make_no_record(void **state)
+{
+    (void)state;
+    enum { MESSAGES = LQI_RECORD_MESSAGES, MARK = LQI_RECORD_MARK, HOLE = LQI_RECORD_HOLE, LONE = LQI_RECORD_LONE, PACKED = LQI_RECORD_PACKED };
+    static const struct {
+        bool agree;
+        uint8_t kind, flags;
+        uint16_t count;
+        uint32_t size;
+        uint64_t first_id, next_id; /* a hole says where it ends */
+    } cases[] = {
+        {true, MESSAGES, LONE, 1, 5, 1, 0}, {true, MESSAGES, 0, 1, 8, 1, 0}, {true, MESSAGES, PACKED, UINT16_MAX, LQI_PAYLOAD_MAX, 7, 0},
+        {false, MESSAGES, 0, 0, 5, 1, 0}, {false, MESSAGES, LONE, 1, 5, 0, 0}, {false, MESSAGES, LONE, 2, 5, 1, 0},
+        {true, MESSAGES, 0, 9, 72, LQI_ID_END - 10, 0}, {false, MESSAGES, 0, 9, 72, LQI_ID_END - 9, 0},
+        {false, MESSAGES, LONE, 1, LQI_PAYLOAD_MAX + 1, 1, 0},
+        {true, MARK, 0, 0, 0, 1, 0}, {true, MARK, 0, 0, 0, LQI_ID_END - 1, 0},
+        {false, MARK, 0, 0, 1, 1, 0}, {false, MARK, 0, 1, 0, 1, 0}, {false, MARK, 0, 0, 0, 0, 0}, {false, MARK, 0, 0, 0, LQI_ID_END, 0},
+        {true, HOLE, 0, 0, 0, 1, 1}, {true, HOLE, 0, 0, 100, 1, LQI_ID_END - 1},
+        {false, HOLE, 0, 1, 0, 1, 2}, {false, HOLE, LONE, 0, 0, 1, 2}, {false, HOLE, 0, 0, 0, 0, 2}, {false, HOLE, 0, 0, 0, 5, 4},
+        {false, HOLE, 0, 0, 0, 1, LQI_ID_END},
+        {false, 0, 0, 1, 8, 1, 0}, {true, 200, 77, 0, 3, 0, 0}, /* what a newer library may have written is stepped over */
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t bytes[LQI_RECORD_HEADER];
+        struct lqi_record record = {.position = 64, .first_id = cases[i].first_id, .payload_check = cases[i].next_id, .count = cases[i].count,
+                                    .kind = cases[i].kind, .flags = cases[i].flags}, out;
+        lqi_record_encode(bytes, &record, SALT);
+        lqi_put32(bytes + 4, cases[i].size);
+        if (lqi_record_fields(bytes, &out) != cases[i].agree) fail_msg("case %zu", i);
+    }
+}
+
 static void the_durable_mark_never_claims_more_than_it_was_given(void **state)
 {
     (void)state;
@@ -315,6 +349,7 @@ int main(void)
         cmocka_unit_test(a_size_over_the_most_is_refused),
         cmocka_unit_test(the_last_id_that_can_be_given_is_accepted),
         cmocka_unit_test(a_record_of_an_unknown_kind_can_be_stepped_over),
+        cmocka_unit_test(fields_that_do_not_agree_make_no_record),
         cmocka_unit_test(the_durable_mark_never_claims_more_than_it_was_given),
         cmocka_unit_test(a_durable_mark_before_the_beginning_is_refused),
         cmocka_unit_test(a_record_takes_whole_units_of_8_bytes),

@@ -58,7 +58,7 @@ static void is_found(const char *file, uint64_t offset, const char *words)
 static void flipped(const char *file, uint64_t byte, uint64_t offset, const char *words)
 {
     char changed[4200];
-    snprintf(changed, sizeof changed, "%s/%s", path, file);
+    strcpy(changed, api_path(path, file));
     api_file_flip(changed, byte, 1);
     is_found(file, offset, words);
     api_file_flip(changed, byte, 1);
@@ -116,6 +116,14 @@ static void each_entry_of_an_offset_file_is_told_with_its_byte(void **state)
     damage_grow(api_path(path, "consumers/c.pos"), size + 1);
     is_found("consumers/c.pos", size, "");
     damage_cut(api_path(path, "consumers/c.pos"), size);
+    char file[LQ_NAME_MAX + 20], name[LQ_NAME_MAX + 1] = {0};
+    memset(name, 'n', LQ_NAME_MAX); /* as long as they may be */
+    lq_queue *queue = api_open(state, NULL);
+    OK(lq_consumer_close(api_consumer(queue, name, NULL)));
+    OK(lq_close(queue));
+    snprintf(file, sizeof file, "consumers/%s.pos", name);
+    flipped(file, 20, 0, "");
+    damage_remove(api_path(path, file));
     damage_zero(api_path(path, "consumers/c.pos"), 0, LQI_POSITION_ENTRIES_AT);
     is_found("consumers/c.pos", 0, "at byte 0");
 }
@@ -129,6 +137,8 @@ static void what_is_not_the_queues_is_told_by_its_name(void **state)
         is_found(strange[i], 0, "this file is not the queue's");
         damage_remove(api_path(path, strange[i]));
     }
+    for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) api_file_write(api_path(path, strange[i]), "x", 1);
+    EQUAL(verify(path).count, sizeof strange / sizeof *strange);
 }
 
 static void who_asks_for_it_quick_does_not_hear_of_bodies(void **state)
@@ -180,12 +190,15 @@ static void ids_and_places_that_were_there_before_are_told_and_counted_once(void
 
 static void a_torn_tail_is_told_where_it_begins(void **state)
 {
-    struct forge_segment *segment = forge_segment_new(1, 0);
+    enum { FROM = 4096 }; /* before that all is given up */
+    struct forge_segment *segment = forge_segment_new(1, FROM);
+    struct forge_meta meta = forge_meta;
     for (uint64_t id = 1; id < 4; id++) forge_message(segment, id, "body");
-    uint64_t end = segment->end;
+    uint64_t end = segment->end - FROM;
     segment->size -= 5;
+    meta.trims[1] = (struct forge_trim){1, 1, FROM, FROM, 1};
     strcpy(path, api_path(*state, "q"));
-    forge_queue(path, &forge_meta);
+    forge_queue(path, &meta);
     forge_segment_write(segment, path);
     struct found found = verify(path);
     EQUAL(found.count, 1);
@@ -193,6 +206,7 @@ static void a_torn_tail_is_told_where_it_begins(void **state)
     EQUAL(found.all[0].offset, LQI_SEGMENT_HEADER + end / 3 * 2);
     HOLDS(strstr(found.all[0].text, "a torn tail of 43 bytes"));
     EQUAL(found.result.messages, 2);
+    EQUAL(found.result.bytes, end / 3 * 2);
 }
 
 /* What cannot be read at all is told with the byte that is the reason. */
@@ -279,8 +293,9 @@ static void a_failure_is_told_or_changes_nothing_of_what_is_said(void **state)
     api_file_flip(api_segment(path, 0), 20, 1);
     api_file_flip(api_segment(path, 1), damage_size(api_segment(path, 1)) - 100, 1);
     api_file_flip(api_segment(path, 1), LQI_SEGMENT_HEADER + LQI_RECORD_HEADER, 1);
+    api_file_flip(api_path(path, "consumers/c.pos"), 20, 1);
     struct found usual = verify(path);
-    EQUAL(usual.count, 5);
+    EQUAL(usual.count, 6);
     io_fault_init(&fault, &lqi_io_posix);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         uint64_t told = 0;
