@@ -289,6 +289,27 @@ static void what_is_bad_at_the_end_of_the_last_file_is_counted_by_its_trailer(vo
     done(&made);
 }
 
+/* Zeroes are passed over in long steps. */
+static void behind_a_long_stretch_of_zeroes_the_next_record_is_found_wherever_it_begins(void **state)
+{
+    new_log(state);
+    for (uint32_t zeroes = 4000; zeroes < 13000; zeroes += 8) {
+        struct made made = make_segment(1, 0, 0);
+        add_record(&made, LQI_RECORD_MESSAGES, 8, 0, TIME(1));
+        uint64_t bad = add_record(&made, LQI_RECORD_MESSAGES, zeroes, 0, TIME(2));
+        add_record(&made, LQI_RECORD_MESSAGES, 8, 0, TIME(3));
+        add_record(&made, LQI_RECORD_MESSAGES, 8, 0, TIME(4));
+        damage(&made, bad);
+        begin(0, 1);
+        meets(1, 1, made.found.end);
+        lacks(1, offset_of(&made, bad), 2, 1, made.found.end);
+        meets(3, 4, made.found.end);
+        over();
+        done(&made);
+        HOLDS(unlink(path_of(1)) == 0);
+    }
+}
+
 /* ---- what happens meanwhile ------------------------------------------------------------ */
 
 static void a_file_that_is_not_there_just_once_is_looked_for_again(void **state)
@@ -667,6 +688,7 @@ int main(void)
         IN_DIRECTORY(room_between_two_files_has_no_message_in_it),
         IN_DIRECTORY(an_empty_file_without_its_end_ends_where_the_next_one_begins),
         IN_DIRECTORY(what_is_bad_at_the_end_of_the_last_file_is_counted_by_its_trailer),
+        IN_DIRECTORY(behind_a_long_stretch_of_zeroes_the_next_record_is_found_wherever_it_begins),
         IN_DIRECTORY(a_file_that_is_not_there_just_once_is_looked_for_again),
         IN_DIRECTORY(files_that_are_listed_and_never_there_are_no_reason_to_look_for_ever),
         IN_DIRECTORY(where_the_files_cannot_be_listed_nothing_is_called_lost),

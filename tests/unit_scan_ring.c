@@ -80,6 +80,32 @@ static void what_is_bad_in_memory_only_is_told_of_the_memory_and_its_byte(void *
     over();
 }
 
+/* Damage that begins in the file, where the ring does not reach, and ends where the file does not. */
+static void one_stretch_of_damage_in_file_and_memory_is_one_hole(void **state)
+{
+    char path[4300];
+    begin(state);
+    uint64_t first = lqi_ring_oldest(&queue->log.ring) / SPAN - 4, last = written / SPAN + 5;
+    strcpy(path, api_segment(api_path(*state, "q"), 0));
+    for (uint64_t id = first; id <= MESSAGES; id++) {
+        if (id <= written / SPAN) api_file_flip(path, LQI_SEGMENT_HEADER + (id - 1) * SPAN + 3, 1);
+        if (id <= last && (id - 1) * SPAN >= lqi_ring_oldest(&queue->log.ring)) flip_in_ring(id, 3);
+    }
+    for (int all = 0; all < 2; all++) {
+        lqi_scan_restart(&scan, 0, 1);
+        expect(1, first - 1);
+        EQUAL(lqi_scan_next(&scan, end), LQI_HOLE);
+        EQUAL(scan.hole.position, (first - 1) * SPAN);
+        EQUAL(scan.hole.offset, LQI_SEGMENT_HEADER + (first - 1) * SPAN);
+        EQUAL(scan.hole.count, all ? 0 : last + 1 - first); /* nothing behind it tells */
+        EQUAL(scan.position, all ? end : last * SPAN);
+        if (all) EQUAL(lqi_scan_next(&scan, end), LQ_EMPTY);
+        else expect(last + 1, MESSAGES);
+        for (uint64_t id = last + 1; id <= MESSAGES; id++) flip_in_ring(id, 3);
+    }
+    over();
+}
+
 /* The ring is not asked for a bad record that the file has too; for the next one it is. */
 static void who_fails_at_a_bad_place_of_the_ring_is_given_the_rest_from_it(void **state)
 {
@@ -157,6 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(what_is_bad_in_memory_only_is_told_of_the_memory_and_its_byte),
+        IN_DIRECTORY(one_stretch_of_damage_in_file_and_memory_is_one_hole),
         IN_DIRECTORY(who_fails_at_a_bad_place_of_the_ring_is_given_the_rest_from_it),
         IN_DIRECTORY(what_memory_has_is_read_from_no_file_unless_files_are_asked_first),
         IN_DIRECTORY(who_asks_files_first_is_given_what_is_in_none_yet),
