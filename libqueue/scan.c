@@ -284,7 +284,7 @@ static int resync(struct lqi_scan *scan, uint64_t limit, const char *reason)
     if (err) return err;
 
     /* Where the ring begins, it is asked and not the file, which may have lost what a failed sync dropped. */
-    uint64_t ring_at = ring || !scan->log->state || scan->avoid_ring ? UINT64_MAX : lqi_round_up(lqi_ring_oldest(&scan->log->ring), 8);
+    uint64_t ring_at = ring || !scan->log->state || scan->avoid_ring ? UINT64_MAX : lqi_ring_oldest(&scan->log->ring);
     while (!found && scan->position + 8 < end) { /* where nothing but the end is left, no header begins */
         scan->position += 8;
         if (scan->position >= ring_at) {

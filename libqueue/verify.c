@@ -25,7 +25,7 @@ struct verify {
     void *context;
     lq_verify_result result;
     uint64_t last_segment; /* by its first id */
-    uint64_t *unreadable;  /* segments, by their first ids; 0: told by the walk */
+    uint64_t *unreadable;  /* segments, by their first ids; 0, which none has: told by the walk */
     size_t unreadable_count;
 };
 
@@ -166,7 +166,6 @@ static void find_unreadable(struct verify *verify)
     struct lqi_segment segment;
 
     for (size_t i = 0; i < verify->unreadable_count; i++) {
-        if (!verify->unreadable[i]) continue;
         show_segment(shown, verify->unreadable[i]);
         int err = lqi_segment_open(&segment, log->io, log->log_dir, verify->unreadable[i], log->uuid, false);
         if (!err) verify_open_segment(verify, &segment, shown); /* it can, now */

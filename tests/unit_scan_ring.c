@@ -106,6 +106,25 @@ static void one_stretch_of_damage_in_file_and_memory_is_one_hole(void **state)
     over();
 }
 
+/* Nor is more lost than memory lacks: a failed sync may have dropped what it still has. */
+static void damage_in_the_file_ends_where_memory_begins(void **state)
+{
+    char path[4300];
+    begin(state);
+    uint64_t first = lqi_ring_oldest(&queue->log.ring) / SPAN - 4, kept = (lqi_ring_oldest(&queue->log.ring) + SPAN - 1) / SPAN + 1;
+    strcpy(path, api_segment(api_path(*state, "q"), 0));
+    damage_zero(path, LQI_SEGMENT_HEADER + (first - 1) * SPAN, written - (first - 1) * SPAN);
+    lqi_scan_release(&scan);
+    lqi_scan_init(&scan, &queue->log, LQI_SCAN_BLOCK);
+    lqi_scan_start(&scan, 0, 1);
+    expect(1, first - 1);
+    EQUAL(lqi_scan_next(&scan, end), LQI_HOLE);
+    EQUAL(scan.hole.first_id, first);
+    EQUAL(scan.hole.count, kept - first);
+    expect(kept, MESSAGES);
+    over();
+}
+
 /* The ring is not asked for a bad record that the file has too; for the next one it is. */
 static void who_fails_at_a_bad_place_of_the_ring_is_given_the_rest_from_it(void **state)
 {
@@ -184,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(what_is_bad_in_memory_only_is_told_of_the_memory_and_its_byte),
         IN_DIRECTORY(one_stretch_of_damage_in_file_and_memory_is_one_hole),
+        IN_DIRECTORY(damage_in_the_file_ends_where_memory_begins),
         IN_DIRECTORY(who_fails_at_a_bad_place_of_the_ring_is_given_the_rest_from_it),
         IN_DIRECTORY(what_memory_has_is_read_from_no_file_unless_files_are_asked_first),
         IN_DIRECTORY(who_asks_files_first_is_given_what_is_in_none_yet),
