@@ -8,107 +8,7 @@
 
 #include <cmocka.h>
 
-#include "scan.h"
-#include "support/io_fault.h"
-#include "support/made_log.h"
-
-#define TIME(id) ((int64_t)(1001 + 10 * (id))) /* of a message in the first file, see make_segment(); of those of make_dated() in all */
-
-static struct lqi_scan scan;
-static struct io_fault fault;
-static int lowest_fd; /* that is free */
-
-static int free_fd(void)
-{
-    int fd = dup(0);
-    HOLDS(fd >= 0);
-    close(fd);
-    return fd;
-}
-
-static void begin(uint64_t position, uint64_t id)
-{
-    io_fault_init(&fault, &lqi_io_posix);
-    the_log.io = &fault.io;
-    lowest_fd = free_fd();
-    lqi_scan_init(&scan, &the_log, LQI_SCAN_BLOCK);
-    lqi_scan_start(&scan, position, id);
-}
-
-/* No file stays open. */
-static void over(void)
-{
-    lqi_scan_release(&scan);
-    lqi_scan_release(&scan); /* of what is empty is fine */
-    EQUAL(free_fd(), lowest_fd);
-    the_log.io = &lqi_io_posix;
-    io_fault_release(&fault);
-}
-
-/* Positions and ids never go back, whatever a file says. */
-static int step(uint64_t limit)
-{
-    uint64_t position = scan.position, id = scan.next_id;
-    int err = lqi_scan_next(&scan, limit);
-    HOLDS(scan.position >= position && scan.next_id >= id);
-    return err;
-}
-
-/* The same, once more if the machine failed. */
-static int step_at_last(uint64_t limit)
-{
-    int err = step(limit);
-    return err == LQ_ELIMIT && fault.hits ? step(limit) : err;
-}
-
-static void meets(uint64_t from, uint64_t to, uint64_t limit)
-{
-    for (uint64_t id = from; id <= to; id++) {
-        EQUAL(step_at_last(limit), LQ_OK);
-        EQUAL(scan.record.first_id, id);
-    }
-}
-
-static void ends(uint64_t limit)
-{
-    EQUAL(step(limit), LQ_EMPTY);
-}
-
-static void lacks(uint64_t file, uint64_t offset, uint64_t first_id, uint64_t count, uint64_t limit)
-{
-    char name[LQI_SEGMENT_NAME_SIZE], words[200];
-    EQUAL(step_at_last(limit), LQI_HOLE);
-    HOLDS(!scan.hole.trimmed);
-    EQUAL(scan.hole.first_id, first_id);
-    EQUAL(scan.hole.count, count);
-    lqi_segment_name(name, file);
-    HOLDS(strncmp(scan.hole.file, "log/", 4) == 0);
-    assert_string_equal(scan.hole.file + 4, name);
-    EQUAL(scan.hole.offset, offset);
-    snprintf(words, sizeof words, "%s, byte %llu: ", scan.hole.file, (unsigned long long)offset);
-    HOLDS(strncmp(lq_error_text(), words, strlen(words)) == 0 && strstr(lq_error_text(), scan.hole.text));
-    snprintf(words, sizeof words, "; %llu messages from id %llu are lost", (unsigned long long)count, (unsigned long long)first_id);
-    EQUAL(strstr(lq_error_text(), words) != NULL, count > 0);
-}
-
-static struct made filled(uint64_t first_id, uint64_t position, int messages)
-{
-    struct made made = make_segment(first_id, position, 0);
-    add_many(&made, messages);
-    return made;
-}
-
-static struct made sealed(uint64_t first_id, uint64_t position, int messages)
-{
-    struct made made = filled(first_id, position, messages);
-    seal(&made, made.found.next_id);
-    return made;
-}
-
-static void drop(struct made *made, int count)
-{
-    for (int i = 0; i < count; i++) done(&made[i]);
-}
+#include "support/made_walk.h"
 
 /* Twenty of one message each, all of them sealed. */
 static void make_twenty(struct made twenty[20])
@@ -415,6 +315,34 @@ static void a_file_that_the_disk_does_not_give_is_told_as_unreadable_by_who_goes
     drop(three, 3);
 }
 
+/* The rest of it is read page by page then, up to where the file ends. */
+static void a_read_that_fails_once_costs_nothing_where_pages_are_gone_over(void **state)
+{
+    struct made made;
+    new_log(state);
+    the_log.over_unreadable = true;
+    made = filled(1, 0, 3);
+    for (uint64_t nth = 1, hits = 1; hits; nth++) {
+        uint64_t limit = 10 * SPAN; /* more than there is */
+        begin(0, 1);
+        io_fault_plan(&fault, IO_READ, nth, false, EIO);
+        for (uint64_t id = 1; id <= 3; id++) {
+            int err = step(limit);
+            if (err == LQI_HOLE) { /* it was the header of the file */
+                IS(LQ_EIO, scan.hole.code);
+                HOLDS(id == 1 && scan.hole.position == 0);
+                break;
+            }
+            EQUAL(err, LQ_OK);
+            EQUAL(scan.record.first_id, id);
+        }
+        hits = fault.hits;
+        over();
+        HOLDS(nth < 30);
+    }
+    done(&made);
+}
+
 /* The file that was the last one is not any more, and lacks its end: how far it goes must be asked again, until it is told. */
 static void where_a_file_ends_that_was_the_last_is_asked_until_it_is_told(void **state)
 {
@@ -505,176 +433,6 @@ static void what_was_bad_and_is_good_again_is_met_by_who_seeks_it(void **state)
     done(&made);
 }
 
-/* ---- where the log begins -------------------------------------------------------------- */
-
-static void is_trimmed(uint64_t first_id, uint64_t count, uint64_t limit)
-{
-    EQUAL(step(limit), LQI_HOLE);
-    HOLDS(scan.hole.trimmed);
-    EQUAL(scan.hole.first_id, first_id);
-    EQUAL(scan.hole.count, count);
-}
-
-static void what_retention_has_deleted_is_told_as_no_damage_and_the_walk_goes_on_behind(void **state)
-{
-    struct made made[2];
-    new_log(state);
-    made[0] = sealed(4, 3 * SPAN, 3);
-    made[1] = filled(7, 6 * SPAN, 3);
-    the_log.files_first_id = 4;
-    the_log.files_first_position = 3 * SPAN;
-    begin(0, 1);
-    is_trimmed(1, 3, 9 * SPAN);
-    EQUAL(scan.position, 3 * SPAN);
-    meets(4, 9, 9 * SPAN);
-    OK(lqi_scan_seek_id(&scan, 2));
-    is_trimmed(2, 2, 9 * SPAN);
-    meets(4, 9, 9 * SPAN);
-    over();
-    drop(made, 2);
-}
-
-static void what_deletion_has_left_is_met_as_long_as_it_is_there(void **state)
-{
-    struct made made[2];
-    new_log(state);
-    made[0] = sealed(4, 3 * SPAN, 3);
-    made[1] = filled(7, 6 * SPAN, 3);
-    the_log.files_first_id = 7;
-    the_log.files_first_position = 6 * SPAN;
-    begin(0, 1);
-    for (uint64_t id = 2; id < 7; id++) {
-        OK(lqi_scan_seek_id(&scan, id));
-        if (id < 4) is_trimmed(id, 4 - id, 9 * SPAN);
-        meets(id < 4 ? 4 : id, 9, 9 * SPAN);
-    }
-    over();
-    drop(made, 2);
-}
-
-static void what_is_missing_before_the_oldest_file_is_told_to_whoever_seeks_it(void **state)
-{
-    struct made made[2];
-    new_log(state);
-    made[0] = sealed(4, 3 * SPAN, 3);
-    made[1] = filled(7, 6 * SPAN, 3);
-    the_log.files_first_id = 1;
-    begin(3 * SPAN, 4);
-    meets(4, 9, 9 * SPAN);
-    for (uint64_t id = 1; id < 4; id++) {
-        OK(lqi_scan_seek_id(&scan, id));
-        lacks(id, 0, id, 4 - id, 9 * SPAN);
-        meets(4, 9, 9 * SPAN);
-    }
-    over();
-    drop(made, 2);
-}
-
-/* Though the way leads over all of the good segment that covers the strange file. */
-static void damage_on_the_way_to_what_is_sought_is_not_told(void **state)
-{
-    struct made made[3];
-    new_log(state);
-    made[0] = sealed(1, 0, 10);
-    made[1] = sealed(11, 10 * SPAN, 10);
-    made[2] = filled(21, 20 * SPAN, 3);
-    damage(&made[1], 12 * SPAN);
-    api_file_write(path_of(16), "what is this", 12);
-    begin(0, 1);
-    OK(lqi_scan_seek_id(&scan, 18));
-    EQUAL(lqi_scan_next(&scan, 23 * SPAN), LQ_OK);
-    EQUAL(scan.record.first_id, 18);
-    meets(19, 23, 23 * SPAN);
-    ends(23 * SPAN);
-
-    lqi_scan_start(&scan, 10 * SPAN, 11); /* who goes that way is told */
-    meets(11, 12, 23 * SPAN);
-    lacks(11, offset_of(&made[1], 12 * SPAN), 13, 1, 23 * SPAN);
-    over();
-    drop(made, 3);
-}
-
-/* ---- times ------------------------------------------------------------------------------ */
-
-/* Three files of three messages, which are 10 us apart; the first cannot be read. */
-static void make_dated(struct made three[3])
-{
-    for (uint64_t i = 0; i < 3; i++) {
-        uint8_t bytes[LQI_SEGMENT_HEADER];
-        three[i] = make_segment(1 + 3 * i, 3 * i * SPAN, 0);
-        three[i].head.created_us = three[i].found.time_us = TIME(3 * i);
-        lqi_segment_head_encode(bytes, &three[i].head);
-        put_bytes(&three[i], 0, bytes, sizeof bytes);
-        add_many(&three[i], 3);
-        if (i < 2) seal(&three[i], three[i].found.next_id);
-    }
-    break_header(&three[0]);
-}
-
-static void a_time_is_found_from_wherever_the_walk_has_come_to(void **state)
-{
-    struct made three[3];
-    new_log(state);
-    make_dated(three);
-    begin(0, 1);
-    lacks(1, 0, 1, 3, 9 * SPAN);
-    meets(4, 9, 9 * SPAN);
-    ends(9 * SPAN);
-    OK(lqi_scan_seek_time(&scan, 0, 9 * SPAN));
-    meets(4, 9, 9 * SPAN);
-    OK(lqi_scan_seek_time(&scan, TIME(8), 9 * SPAN));
-    meets(8, 9, 9 * SPAN);
-    over();
-    drop(three, 3);
-}
-
-static void where_nothing_is_of_a_time_or_later_the_walk_waits_at_the_end(void **state)
-{
-    struct made three[3];
-    new_log(state);
-    begin(0, 1);
-    OK(lqi_scan_seek_time(&scan, 5, 0));
-    ends(0);
-    over();
-    make_dated(three);
-    begin(0, 1);
-    OK(lqi_scan_seek_time(&scan, INT64_MAX, 9 * SPAN));
-    ends(9 * SPAN);
-    add(&three[2]);
-    meets(10, 10, 10 * SPAN);
-    over();
-    drop(three, 3);
-}
-
-static void a_failure_on_the_way_to_a_time_is_told_and_leads_to_no_other(void **state)
-{
-    static const enum io_kind kinds[] = {IO_OPEN, IO_READ, IO_STAT, IO_DIR_LIST};
-    struct made three[3];
-    unsigned told = 0;
-    new_log(state);
-    make_dated(three);
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        for (uint64_t nth = 0, hits = 1; hits; nth++) {
-            begin(0, 1);
-            io_fault_plan(&fault, kinds[i], nth / 2 + 1, nth % 2, EMFILE);
-            int err = lqi_scan_seek_time(&scan, TIME(5), 9 * SPAN);
-            hits = fault.hits;
-            io_fault_end(&fault);
-            if (err) {
-                IS(LQ_ELIMIT, err);
-                HOLDS(hits);
-                told++;
-                OK(lqi_scan_seek_time(&scan, TIME(5), 9 * SPAN));
-            }
-            meets(5, 9, 9 * SPAN);
-            over();
-            HOLDS(nth < 60);
-        }
-    }
-    HOLDS(told >= 4);
-    drop(three, 3);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -694,17 +452,11 @@ int main(void)
         IN_DIRECTORY(where_the_files_cannot_be_listed_nothing_is_called_lost),
         IN_DIRECTORY(a_file_that_cannot_be_opened_just_now_is_no_part_of_the_lost_one_before_it),
         IN_DIRECTORY(a_file_that_the_disk_does_not_give_is_told_as_unreadable_by_who_goes_over_it),
+        IN_DIRECTORY(a_read_that_fails_once_costs_nothing_where_pages_are_gone_over),
         IN_DIRECTORY(where_a_file_ends_that_was_the_last_is_asked_until_it_is_told),
         IN_DIRECTORY(who_begins_anew_believes_nothing_of_what_was_read),
         IN_DIRECTORY(damage_before_the_first_message_is_told_though_it_costs_none),
         IN_DIRECTORY(what_was_bad_and_is_good_again_is_met_by_who_seeks_it),
-        IN_DIRECTORY(what_retention_has_deleted_is_told_as_no_damage_and_the_walk_goes_on_behind),
-        IN_DIRECTORY(what_deletion_has_left_is_met_as_long_as_it_is_there),
-        IN_DIRECTORY(a_time_is_found_from_wherever_the_walk_has_come_to),
-        IN_DIRECTORY(where_nothing_is_of_a_time_or_later_the_walk_waits_at_the_end),
-        IN_DIRECTORY(a_failure_on_the_way_to_a_time_is_told_and_leads_to_no_other),
-        IN_DIRECTORY(what_is_missing_before_the_oldest_file_is_told_to_whoever_seeks_it),
-        IN_DIRECTORY(damage_on_the_way_to_what_is_sought_is_not_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
