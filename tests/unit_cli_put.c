@@ -41,20 +41,28 @@ static void is_usage(void **state, const char *line, const char *text)
     assert_int_equal(stats_of(state, "q").last_id, 5);
 }
 
-/* Its input comes through a pipe, with a pause behind each of these. */
-static int lq_fed(void **state, const char *line, const char *const pieces[], unsigned pause_ms)
+/* In who feeds it: until it has called what the plan is about once more. */
+static void await_call(unsigned calls)
+{
+    for (int ms = 0; ms < 10000 && seen->calls == calls; ms++) api_sleep_ms(1);
+}
+
+/* Its input comes through a pipe: these pieces, and with `pauses` each when it has done something about the one before. */
+static int lq_fed(void **state, const char *line, const char *const pieces[], bool pauses)
 {
     int fds[2], status;
 
     assert_int_equal(pipe(fds), 0);
+    memset(seen, 0, sizeof *seen);
     pid_t feeder = fork();
     assert_true(feeder >= 0);
     if (feeder == 0) {
         close(fds[0]);
         signal(SIGPIPE, SIG_IGN); /* it may have ended */
         for (; *pieces; pieces++) {
+            unsigned calls = seen->calls;
             if (write(fds[1], *pieces, strlen(*pieces)) < 0) _exit(0);
-            api_sleep_ms(pause_ms);
+            if (pauses) await_call(calls);
         }
         _exit(0);
     }
@@ -358,13 +366,13 @@ static void what_a_pipe_brought_is_synced_when_it_pauses_and_at_its_end(void **s
 
     make_scene(state);
     plan = (struct plan){"lq_sync", UINT32_MAX, UINT32_MAX, 0, NULL};
-    assert_int_equal(lq_fed(state, "lq put q", pauses, 220), END_DONE);
+    assert_int_equal(lq_fed(state, "lq put q", pauses, true), END_DONE);
     assert_int_equal(seen->calls, 3);
     assert_false(seen->dirty);
-    assert_int_equal(lq_fed(state, "lq put q", none, 0), END_DONE);
+    assert_int_equal(lq_fed(state, "lq put q", none, false), END_DONE);
     assert_int_equal(seen->calls, 1);
     assert_false(seen->dirty);
-    assert_int_equal(lq_fed(state, "lq put n --sync never" SMALL, pauses, 120), END_DONE);
+    assert_int_equal(lq_fed(state, "lq put n --sync never" SMALL, pauses, false), END_DONE);
     assert_int_equal(seen->calls, 0);
     plan = (struct plan){NULL, 0, 0, 0, NULL};
     bodies_are(state, "q", 6, "a,b,c,a,b,c", 11, ',');
@@ -380,7 +388,7 @@ static void a_pipe_that_never_pauses_is_synced_now_and_then(void **state)
     read_us = 400000;
     piece = 2;
     plan = (struct plan){"lq_sync", UINT32_MAX, UINT32_MAX, 0, NULL};
-    assert_int_equal(lq_fed(state, "lq put q", pieces, 0), END_DONE);
+    assert_int_equal(lq_fed(state, "lq put q", pieces, false), END_DONE);
     assert_int_equal(seen->calls, 4); /* after 1.2, 2.4, 3.6 and 4.8 s, when all has been read */
     input = pieces[0];
     assert_int_equal(lq(state, "lq put q"), END_DONE); /* a file is in one pass */
@@ -396,7 +404,7 @@ static void a_failed_sync_in_between_ends_it(void **state)
 
     make_scene(state);
     plan = (struct plan){"lq_sync", 1, 1, LQ_EIO, NULL};
-    assert_int_equal(lq_fed(state, "lq put q", pauses, 220), END_CANNOT);
+    assert_int_equal(lq_fed(state, "lq put q", pauses, true), END_CANNOT);
     plan = (struct plan){NULL, 0, 0, 0, NULL};
     says(err, "lq: q: cannot put message 2 (1 put before it): " PLANTED);
     assert_int_equal(stats_of(state, "q").last_id, 6);
