@@ -171,8 +171,14 @@ static int print_held(struct get *get, size_t count)
 static int run_command(struct get *get)
 {
     const lq_message *message = &get->held[0];
-    int status = child_run(get->command, get->name, get->consumer_name, message);
+    int status;
 
+    /* A command that would be told to stop as soon as it begins would cost the message an attempt. */
+    if (stop_asked()) {
+        lq_release(get->consumer, message);
+        return END_NO;
+    }
+    status = child_run(get->command, get->name, get->consumer_name, message);
     if (status == 0) return ack(get, 1);
     if (status < 0) {
         int error = errno;

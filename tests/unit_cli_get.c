@@ -233,6 +233,28 @@ static void a_command_decides_about_its_message(void **state)
     assert_int_equal(floor_of(state, "x"), 4);
 }
 
+/* It comes again at once, and as if it had never been handed out: nobody has had it. */
+static void a_command_is_not_begun_when_the_end_was_asked_for(void **state)
+{
+    make_scene(state);
+    arriving = SIGTERM;
+    assert_int_equal(lq_with(state, "lq get q -c x -f -- cat", "lq_get_batch", 1, LQ_OK), 128 + SIGTERM);
+    arriving = 0;
+    assert_string_equal(out, "");
+    assert_string_equal(err, "");
+    assert_int_equal(lq(state, "lq get q -c x -F %s:%a"), END_DONE);
+    assert_string_equal(out, "three:1");
+}
+
+static void damage_in_the_way_is_told_and_what_is_behind_it_is_taken(void **state)
+{
+    make_scene(state);
+    assert_int_equal(lq_with(state, "lq get q -c x --all", "lq_get_batch", 2, LQ_ECORRUPT), END_DAMAGE);
+    assert_string_equal(out, "three\nfour\nfive\n");
+    says(err, "lq: q: messages are lost: " PLANTED);
+    assert_int_equal(floor_of(state, "x"), 5);
+}
+
 /* A command is given one at a time: those it has not been asked about stay with the queue. */
 static void only_what_is_worked_on_is_held(void **state)
 {
@@ -335,6 +357,8 @@ int main(void)
         IN_DIRECTORY(what_did_not_leave_is_not_acked),
         IN_DIRECTORY(an_ack_that_fails_is_told_as_what_it_is),
         IN_DIRECTORY(a_command_decides_about_its_message),
+        IN_DIRECTORY(a_command_is_not_begun_when_the_end_was_asked_for),
+        IN_DIRECTORY(damage_in_the_way_is_told_and_what_is_behind_it_is_taken),
         IN_DIRECTORY(only_what_is_worked_on_is_held),
         IN_DIRECTORY(at_most_256_messages_are_held_at_a_time),
         IN_DIRECTORY(large_messages_are_held_in_small_numbers),
