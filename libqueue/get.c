@@ -76,7 +76,6 @@ static int pass_hole(lq_consumer *consumer)
     uint64_t last = hole->first_id + hole->count - 1;
 
     if (hole->count && !lqi_skip_to(&consumer->member, last, hole->trimmed)) {
-        consumer->payload_id = 0;
         lqi_scan_start(&consumer->ahead, hole->position, lqi_delivered(consumer->slot) + 1);
         return LQ_EMPTY;
     }

@@ -453,7 +453,7 @@ static int lead(struct lqi_log *log)
     struct lqi_log_state *state = log->state;
     struct lqi_tail tail;
 
-    /* Asked under the lock: the leader before us may have failed since we last looked, and our descriptor may be his. */
+    /* Asked under the lock: the leader before us may have failed just now, and our descriptor may be his. */
     int err = poisoned_or_ok(log);
     if (err) return err;
     wait_for_group(log);
@@ -493,13 +493,12 @@ int lqi_commit(struct lqi_log *log, uint64_t position)
     for (;;) {
         uint32_t seen = lqi_bell_listen(&state->durable);
         if (atomic_load_explicit(&state->synced, memory_order_acquire) >= position) return LQ_OK;
-        int err = poisoned_or_ok(log);
-        if (err) return err;
 
-        int got = lqi_lock_try(&state->sync);
+        int err = LQ_OK, got = lqi_lock_try(&state->sync);
         if (got < 0) return got;
         if (got == LQI_NOT_LOCKED) {
-            err = wait_on(&patience, atomic_load_explicit(&state->synced, memory_order_relaxed));
+            err = poisoned_or_ok(log);
+            if (!err) err = wait_on(&patience, atomic_load_explicit(&state->synced, memory_order_relaxed));
             if (err) return err;
             /* Bounded: the leader may die before it rings. */
             lqi_wait(&state->durable.word, seen, lqi_now_us() + 10000);

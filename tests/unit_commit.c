@@ -125,7 +125,11 @@ static void who_waits_for_a_leader_hears_at_once_that_a_sync_has_failed(void **s
     TEXT_HAS("poisoned", "a sync has failed");
     lqi_lock_limit(limit);
     let_go();
+    io_fault_plan(&fault, IO_SYNC, 0, false, 0);
+    IS(LQ_EPOISONED, lqi_commit(&queue->log, atomic_load(&shared->ring.appended))); /* nor does he lead who comes then */
+    EQUAL(fault.calls[IO_SYNC], 0);
     IS(LQ_EPOISONED, lq_sync(queue));
+    EQUAL(fault.calls[IO_SYNC], 0);
     IS(LQ_EPOISONED, lq_close(queue));
     io_fault_release(&fault);
 }

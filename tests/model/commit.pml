@@ -5,7 +5,7 @@
  * A change to one of these functions is a change to this model:
  *
  *   here            in the code
- *   commit          lqi_commit(): listen, synced, poisoned, the sync lock by trylock, else sleep on the bell `durable`
+ *   commit          lqi_commit(): listen, synced, the sync lock by trylock, else poisoned?, sleep on the bell `durable`
  *   lead            lead(): poisoned? now that the lock is ours; the tail, write_for_sync(), sync_or_poison(), raise_to(&state->synced)
  *   write_out       lqi_write_up_to() under the write lock
  *   open_file       open_for_sync(): if there is a sync of which nobody knows the outcome when the file has been
@@ -182,7 +182,9 @@ inline commit(position) {
        :: synced >= position -> assert(disk >= position); break
        :: else
        fi;
+#ifdef POISON_UNLOCKED
        if :: poisoned -> break :: else fi;
+#endif
        if
        :: d_step { sync_lock == FREE || sync_lock == DEAD -> sync_lock = 1 + me }
             if
@@ -204,6 +206,7 @@ inline commit(position) {
             end = 0;
             if :: bad -> break :: else fi
        :: else ->
+            if :: poisoned -> break :: else fi;
             if
             :: !heard[me]
 #ifndef NO_BOUND
