@@ -417,9 +417,11 @@ static void what_cannot_be_lent_is_not_taken(void **state)
     lq_consumer *consumer = api_consumer(queue, "c", NULL);
     api_put_range(queue, 1, 100, 10);
     for (uint64_t nth = 1; nth <= 2; nth++) {
-        call_fault_plan(CALL_ALLOCATE, nth, true, ENOMEM);
+        call_fault_plan(CALL_ALLOCATE, nth, false, ENOMEM);
         IS(LQ_ENOMEM, lq_get_batch(consumer, messages, 100, &count, 0));
+        EQUAL(call_fault_hits(), 1);
         call_fault_end();
+        if (nth == 1) TEXT_HAS("unsettled messages");
         EQUAL(api_consumer_stats(queue, "c").delivered, 0);
     }
     OK(lq_get_batch(consumer, messages, 100, &count, 0));
@@ -428,6 +430,31 @@ static void what_cannot_be_lent_is_not_taken(void **state)
         EQUAL(messages[i].id, i + 1);
         EQUAL(messages[i].attempts, 1);
         HOLDS(api_is_filled(&messages[i], 10, i + 1));
+    }
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
+/* Exactly as many, too: what was settled is lent again. */
+static void who_has_lent_as_many_before_needs_no_more_memory(void **state)
+{
+    lq_message messages[40];
+    size_t count;
+    lq_queue *queue = api_open(state, &small);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    api_put_range(queue, 1, 200, 10);
+    for (size_t max = 16; max <= 32; max *= 2) { /* the number of entries grows in such steps */
+        OK(lq_get_batch(consumer, messages, max, &count, 0));
+        OK(lq_ack_batch(consumer, messages, count));
+        uint32_t capacity = consumer->loan_capacity;
+        for (int i = 0; i < 2; i++) {
+            OK(lq_get_batch(consumer, messages, max, &count, 0));
+            EQUAL(count, max);
+            for (size_t j = 1; j < count; j++) EQUAL(messages[j].id, messages[j - 1].id + 1);
+            OK(lq_ack_batch(consumer, messages, count));
+        }
+        EQUAL(consumer->loan_capacity, capacity);
+        HOLDS(capacity >= max && capacity <= 2 * max);
     }
     OK(lq_consumer_close(consumer));
     OK(lq_close(queue));
@@ -449,6 +476,7 @@ int main(void)
         IN_DIRECTORY(a_handle_that_is_closed_gives_all_its_memory_back_also_of_what_it_has_lent),
         IN_DIRECTORY(a_handle_that_cannot_be_had_is_none),
         IN_DIRECTORY(what_cannot_be_lent_is_not_taken),
+        IN_DIRECTORY(who_has_lent_as_many_before_needs_no_more_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

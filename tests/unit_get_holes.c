@@ -1,4 +1,4 @@
-/* GET over what is not there any more: damage is told once and passed for good, what retention has deleted is passed without a word,
+/* What GET gives, and over what it goes that is not there any more: damage is told once and passed for good, what retention has deleted is passed without a word,
  * and the messages on both sides come as if nothing were between them. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -259,6 +259,36 @@ static void what_is_no_message_is_passed_and_not_met_again(void **state)
     OK(lq_close(queue));
 }
 
+/* Whatever the caller's struct had in it before. */
+static void every_field_of_a_message_is_filled_in(void **state)
+{
+    static const uint8_t none[sizeof(((lq_message *)0)->reserved)];
+    lq_message message;
+    lq_queue *queue = api_open(state, &small);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    int64_t before = lqi_io_posix.wall_us(&lqi_io_posix);
+    OK(lq_put(queue, "text", 4, NULL));
+    int64_t after = lqi_io_posix.wall_us(&lqi_io_posix), time_us = 0;
+    for (uint32_t attempt = 1; attempt <= 3; attempt++) {
+        memset(&message, 0xff, sizeof message);
+        OK(lq_poll(consumer, &message));
+        EQUAL(message.id, 1);
+        HOLDS(message.time_us >= before && message.time_us <= after);
+        HOLDS(attempt == 1 || message.time_us == time_us);
+        time_us = message.time_us;
+        EQUAL(message.attempts, attempt);
+        EQUAL(message.flags, 0);
+        HOLDS(memcmp(message.reserved, none, sizeof none) == 0);
+        HOLDS(api_is_text(&message, "text"));
+        EQUAL(message.key_size, 0);
+        EQUAL(message.headers_size, 0);
+        OK(lq_consumer_close(consumer)); /* it has failed, or given up */
+        consumer = api_consumer(queue, "c", NULL);
+    }
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 /* ---- what comes again ------------------------------------------------------------------------ */
 
 static int take_five_and_die(void *context)
@@ -334,6 +364,7 @@ int main(void)
         IN_DIRECTORY(what_retention_has_deleted_is_passed_and_counted),
         IN_DIRECTORY(members_take_turns_in_the_records_of_batches),
         IN_DIRECTORY(what_is_no_message_is_passed_and_not_met_again),
+        IN_DIRECTORY(every_field_of_a_message_is_filled_in),
         IN_DIRECTORY(what_a_dead_member_had_comes_before_newer_messages),
         IN_DIRECTORY(what_comes_again_and_is_damaged_since_is_told_once),
     };
