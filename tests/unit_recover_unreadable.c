@@ -346,6 +346,24 @@ static void a_file_that_is_longer_than_any_segment_takes_the_room_of_the_largest
     done(&made);
 }
 
+static void a_file_as_long_as_the_longest_segment_still_tells_its_ids(void **state)
+{
+    static struct lqi_found found;
+    struct lqi_io io = lqi_io_posix;
+    new_log(state);
+    struct made made = make_segment(1, 0, 0);
+    add_many(&made, 2);
+    lose_header(&made);
+    io.stat = stat_of_a_large_one;
+    the_log.io = &io;
+    large = LQI_SEGMENT_FILE_MAX;
+    OK(lqi_find_end(&the_log, &untrimmed, &nothing, &found));
+    EQUAL(found.next_id, 3);
+    EQUAL(found.end, LQI_SEGMENT_FILE_MAX);
+    the_log.io = &lqi_io_posix;
+    done(&made);
+}
+
 /* Each word is one, and says of itself that a long body is behind it. */
 static void what_looks_like_a_record_everywhere_is_not_read_for_ever(void **state)
 {
@@ -465,6 +483,7 @@ int main(void)
         IN_DIRECTORY(what_is_gone_takes_no_room),
         IN_DIRECTORY(what_is_no_file_takes_no_room),
         IN_DIRECTORY(a_file_that_is_longer_than_any_segment_takes_the_room_of_the_largest_and_is_not_read),
+        IN_DIRECTORY(a_file_as_long_as_the_longest_segment_still_tells_its_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
