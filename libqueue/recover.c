@@ -181,8 +181,8 @@ static int look_at_unreadable(const struct lqi_log *log, uint64_t id, uint64_t *
     lqi_segment_name(name, id);
     int err = lqi_file_open(&file, log->io, log->log_dir, name, name, LQI_OPEN_READ, 0);
     if (!err) err = lqi_file_size(&file, size_out);
-    if (!err && next_id) err = lqi_recover_ids(&file, *size_out, next_id);
     *size_out = lqi_min64(*size_out, LQI_SEGMENT_FILE_MAX);
+    if (!err && next_id) err = lqi_recover_ids(&file, *size_out, next_id);
     lqi_file_close(&file);
     return err == LQ_ENOTQUEUE || err == LQ_ENOTFOUND ? LQ_OK : err;
 }

@@ -8,9 +8,7 @@
  * believed where a record must begin, if they go on with the very id that must come.
  *
  * What follows the last of them and is not zero may have been anything, but no more messages than bytes can have: a message takes
- * 8 bytes in a record's table, which may be packed.
- *
- * A file that is longer than any segment was lengthened by somebody else, may be of any length, and is not read at all. */
+ * 8 bytes in a record's table, which may be packed. */
 #include <stdlib.h>
 
 #include "bytes.h"
@@ -73,12 +71,6 @@ static int record_at(struct look *look, uint64_t offset, bool proven, uint64_t n
     return LQ_OK;
 }
 
-/* For what so many bytes may have been. */
-static void leave_room(uint64_t bytes, uint64_t *next_id)
-{
-    *next_id += bytes * MESSAGES_PER_BYTE + LQ_BATCH_MAX;
-}
-
 int lqi_recover_ids(const struct lqi_file *file, uint64_t size, uint64_t *next_id)
 {
     struct look look = {.file = file, .size = size, .to_read = 2 * size};
@@ -86,10 +78,6 @@ int lqi_recover_ids(const struct lqi_file *file, uint64_t size, uint64_t *next_i
     struct lqi_record record;
     bool is;
 
-    if (size > LQI_SEGMENT_FILE_MAX) {
-        leave_room(LQI_SEGMENT_FILE_MAX - LQI_SEGMENT_HEADER, next_id);
-        return LQ_OK;
-    }
     int err = lqi_recover_nonzero(file, proven, size, &used);
     end = proven + used;
     for (uint64_t offset = proven; !err && offset < end; offset += is ? 0 : 8) {
@@ -100,6 +88,6 @@ int lqi_recover_ids(const struct lqi_file *file, uint64_t size, uint64_t *next_i
     }
     /* Where the disk gives nothing, anything may be. */
     if (err == LQ_EIO) end = size;
-    if (end > proven) leave_room(end - proven, next_id);
+    if (end > proven) *next_id += (end - proven) * MESSAGES_PER_BYTE + LQ_BATCH_MAX;
     return err == LQ_EIO ? LQ_OK : err;
 }
