@@ -59,6 +59,10 @@ static void a_consumer_of_which_nobody_can_see_that_it_is_gone_is_there(void **s
         EQUAL(lqi_consumer_is_gone(&queue->log, slot), deleted);
         EQUAL(lqi_consumer_is_gone_for_good(&queue->log, slot), deleted);
     }
+    IS(LQ_ENOTFOUND, lq_consumer_delete(queue, "c")); /* who comes next gives its place away: then nobody is there to be gone */
+    EQUAL(atomic_load(&slot->state), LQI_CONSUMER_FREE);
+    HOLDS(!lqi_consumer_is_gone(&queue->log, slot));
+    HOLDS(!lqi_consumer_is_gone_for_good(&queue->log, slot));
     end();
 }
 
