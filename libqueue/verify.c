@@ -232,7 +232,7 @@ static void find_torn_tail(struct verify *verify)
 /* Where a place of the number line was read. */
 static const char *file_of(const struct lqi_scan *scan, uint64_t position, uint64_t *offset_out)
 {
-    *offset_out = 0;
+    *offset_out = LQI_SHARED_HEAD + (position & (scan->log->ring.size - 1));
     if (scan->from_ring) return LQI_SHARED_NAME;
     *offset_out = lqi_segment_offset(&scan->segment.head, position);
     return scan->segment.file.name;

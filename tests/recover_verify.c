@@ -307,6 +307,7 @@ static void damage_in_the_working_memory_is_told_in_its_name(void **state)
     struct found found = verify(api_path(*state, "q"));
     EQUAL(found.count, 1);
     HOLDS(strcmp(found.all[0].file, "shared") == 0 && strstr(found.all[0].text, "not zero"));
+    EQUAL(found.all[0].offset, LQI_SHARED_HEAD + LQI_RECORD_HEADER + 5);
     EQUAL(found.result.messages, 1);
     api_file_flip(path, LQI_SHARED_HEAD + LQI_RECORD_HEADER + 6, 1);
     EQUAL(verify(api_path(*state, "q")).count, 0);

@@ -200,7 +200,10 @@ static int read_but_a_page(const struct lqi_io *table, int fd, uint64_t offset, 
 
 /* A file from which the disk does not give one page, whatever page that is: of the messages those are lost that lie in it, and no other.
  * Nobody is asked for more than is missing, or less. */
-enum { ODD = 1000, ODD_SPAN = ODD + LQI_RECORD_HEADER, ODD_COUNT = 120 };
+static const struct {
+    size_t size; /* of bodies, which fill their records */
+    uint64_t count;
+} made[] = {{1000, 120}, {BODY, 900}}, *odd; /* across pages, or with one beginning at each */
 
 static uint64_t bad_page;
 
@@ -213,8 +216,8 @@ static int read_but_the_bad_page(const struct lqi_io *table, int fd, uint64_t of
 
 static bool is_on_bad_page(uint64_t id)
 {
-    uint64_t from = LQI_SEGMENT_HEADER + (id - 1) * ODD_SPAN;
-    return from < (bad_page + 1) * PAGE && from + ODD_SPAN > bad_page * PAGE;
+    uint64_t span = odd->size + LQI_RECORD_HEADER, from = LQI_SEGMENT_HEADER + (id - 1) * span;
+    return from < (bad_page + 1) * PAGE && from + span > bad_page * PAGE;
 }
 
 static void walk_over_bad_page(size_t read_ahead)
@@ -236,9 +239,9 @@ static void walk_over_bad_page(size_t read_ahead)
         EQUAL(scan.record.first_id, next++);
         HOLDS(!is_on_bad_page(scan.record.first_id));
         lq_message message = {.id = scan.record.first_id, .data = scan.payload, .size = scan.payload_size};
-        HOLDS(api_is_filled(&message, ODD, message.id));
+        HOLDS(api_is_filled(&message, odd->size, message.id));
     }
-    EQUAL(next, ODD_COUNT + 1);
+    EQUAL(next, odd->count + 1);
     HOLDS(lost > 0);
     lqi_scan_release(&scan);
 }
@@ -246,18 +249,21 @@ static void walk_over_bad_page(size_t read_ahead)
 static void messages_on_a_page_that_cannot_be_read_are_lost_and_no_other(void **state)
 {
     static const size_t read_aheads[] = {0, 3 * 4096 + 8, LQI_SCAN_BLOCK};
-    queue = api_open(state, &(lq_options){.segment_size = 1 << 20, .ring_size = 64 << 10});
-    api_put_range(queue, 1, ODD_COUNT, ODD);
-    OK(lq_close(queue)); /* and what was in memory is gone */
-    queue = api_open(state, NULL);
     struct lqi_io bad_disk = lqi_io_posix;
     bad_disk.read = read_but_the_bad_page;
-    queue->log.io = &bad_disk;
-    queue->log.over_unreadable = true;
-    for (bad_page = 1; bad_page < (LQI_SEGMENT_HEADER + ODD_COUNT * ODD_SPAN) / PAGE; bad_page++)
-        for (size_t i = 0; i < sizeof read_aheads / sizeof *read_aheads; i++) walk_over_bad_page(read_aheads[i]);
-    queue->log.io = &lqi_io_posix;
-    OK(lq_close(queue));
+    for (odd = made; odd < made + 2; odd++) {
+        queue = api_open(state, &(lq_options){.segment_size = 1 << 20, .ring_size = 64 << 10, .sync = LQ_SYNC_NEVER});
+        api_put_range(queue, 1, odd->count, odd->size);
+        OK(lq_close(queue)); /* and what was in memory is gone */
+        queue = api_open(state, NULL);
+        queue->log.io = &bad_disk;
+        queue->log.over_unreadable = true;
+        for (bad_page = 1; bad_page < (LQI_SEGMENT_HEADER + odd->count * (odd->size + LQI_RECORD_HEADER)) / PAGE; bad_page++)
+            for (size_t i = 0; i < sizeof read_aheads / sizeof *read_aheads; i++) walk_over_bad_page(read_aheads[i]);
+        queue->log.io = &lqi_io_posix;
+        OK(lq_close(queue));
+        HOLDS(!api_teardown(state) && !api_setup(state)); /* another directory */
+    }
 }
 
 /* How many there were in it, the next record tells; that it was the disk's fault, the walk remembers. */

@@ -175,6 +175,20 @@ static void an_empty_file_without_its_end_ends_where_the_next_one_begins(void **
     drop(made, 3);
 }
 
+static void a_last_file_that_is_missing_is_told_by_the_name_it_would_have(void **state)
+{
+    struct made made;
+    new_log(state);
+    made = sealed(1, 0, 3);
+    begin(0, 1);
+    meets(1, 3, 6 * SPAN);
+    lacks(4, 0, 0, 0, 6 * SPAN);
+    EQUAL(scan.position, 6 * SPAN);
+    ends(6 * SPAN);
+    over();
+    done(&made);
+}
+
 static void what_is_bad_at_the_end_of_the_last_file_is_counted_by_its_trailer(void **state)
 {
     struct made made;
@@ -398,10 +412,12 @@ static void damage_before_the_first_message_is_told_though_it_costs_none(void **
     new_log(state);
     made = make_segment(1, 0, 0);
     add_mark(&made);
+    uint64_t second = add_mark(&made);
     add_many(&made, 3);
     damage(&made, 0);
     begin(0, 1);
     lacks(1, LQI_SEGMENT_HEADER, 0, 0, made.found.end);
+    EQUAL(scan.position, second); /* and it is no longer than that */
     meets(1, 3, made.found.end);
     over();
     done(&made);
@@ -445,6 +461,7 @@ int main(void)
         IN_DIRECTORY(a_last_file_that_says_it_begins_behind_the_end_is_a_hole_up_to_that),
         IN_DIRECTORY(room_between_two_files_has_no_message_in_it),
         IN_DIRECTORY(an_empty_file_without_its_end_ends_where_the_next_one_begins),
+        IN_DIRECTORY(a_last_file_that_is_missing_is_told_by_the_name_it_would_have),
         IN_DIRECTORY(what_is_bad_at_the_end_of_the_last_file_is_counted_by_its_trailer),
         IN_DIRECTORY(behind_a_long_stretch_of_zeroes_the_next_record_is_found_wherever_it_begins),
         IN_DIRECTORY(a_file_that_is_not_there_just_once_is_looked_for_again),

@@ -141,6 +141,34 @@ static void what_is_not_the_queues_is_told_by_its_name(void **state)
     EQUAL(verify(path).count, sizeof strange / sizeof *strange);
 }
 
+static void each_of_two_lost_segments_is_told_once(void **state)
+{
+    make_queue(state);
+    for (unsigned i = 0; i < 3; i += 2) damage_fill(api_path(path, files[i]), 0, damage_size(api_path(path, files[i])), i);
+    struct found found = verify(path);
+    EQUAL(found.count, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_string_equal(found.all[i].file, files[2 * i]);
+        EQUAL(found.all[i].first_id, 1 + 2 * i * PER_SEGMENT);
+    }
+    EQUAL(found.result.messages, PER_SEGMENT);
+}
+
+/* Readers are given the good bytes of memory; it is gone when the last process is. */
+static void what_is_bad_in_a_file_is_found_though_memory_has_it(void **state)
+{
+    lq_queue *queue = api_open(state, NULL);
+    OK(lq_put(queue, "hello", 5, NULL));
+    strcpy(path, api_path(*state, "q"));
+    EQUAL(verify(path).count, 0);
+    api_file_flip(api_segment(path, 0), LQI_SEGMENT_HEADER + LQI_RECORD_HEADER, 1);
+    struct found found = verify(path);
+    EQUAL(found.count, 1);
+    EQUAL(found.all[0].offset, LQI_SEGMENT_HEADER);
+    EQUAL(found.all[0].count, 1);
+    OK(lq_close(queue));
+}
+
 static void who_asks_for_it_quick_does_not_hear_of_bodies(void **state)
 {
     make_queue(state);
@@ -346,6 +374,8 @@ int main(void)
         IN_DIRECTORY(each_part_of_meta_is_told_with_its_byte),
         IN_DIRECTORY(each_entry_of_an_offset_file_is_told_with_its_byte),
         IN_DIRECTORY(what_is_not_the_queues_is_told_by_its_name),
+        IN_DIRECTORY(each_of_two_lost_segments_is_told_once),
+        IN_DIRECTORY(what_is_bad_in_a_file_is_found_though_memory_has_it),
         IN_DIRECTORY(who_asks_for_it_quick_does_not_hear_of_bodies),
         IN_DIRECTORY(ids_and_places_that_were_there_before_are_told_and_counted_once),
         IN_DIRECTORY(a_torn_tail_is_told_where_it_begins),
