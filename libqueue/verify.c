@@ -122,7 +122,7 @@ static bool cannot_be_read(int err)
 static void verify_open_segment(struct verify *verify, const struct lqi_segment *segment, const char *shown)
 {
     struct lqi_index_entry entry;
-    bool index_damaged = false;
+    bool index_damaged;
 
     if (segment->damaged_copy >= 0)
         find(verify, LQ_ECORRUPT, shown, (uint64_t)segment->damaged_copy, "one of the two copies of the header does not verify");
@@ -130,7 +130,7 @@ static void verify_open_segment(struct verify *verify, const struct lqi_segment 
         find(verify, LQ_ECORRUPT, shown, segment->trailer_at, "the trailer is missing or does not verify");
     int err = lqi_segment_find_id(segment, segment->head.first_id, &entry, &index_damaged);
     if (err) find_whole(verify, err, shown, lq_error_text());
-    if (index_damaged)
+    else if (index_damaged)
         find(verify, LQ_ECORRUPT, shown, lqi_segment_offset(&segment->head, segment->end.end), "the index does not verify");
 }
 

@@ -478,6 +478,7 @@ static void a_link_in_the_place_of_the_working_memory_is_told(void **state)
     strcpy(path, api_path(queue, "shared"));
     HOLDS(rename(path, api_path(*state, "away")) == 0 && symlink("../away", path) == 0);
     is_one(queue, "shared", 0, 0, "symbolic links");
+    EQUAL(verify(queue).all[0].offset, 0);
 }
 
 int main(void)

@@ -203,6 +203,20 @@ static void a_payload_of_another_length_is_refused(void **state)
     free(bytes);
 }
 
+/* Even where the sizes add up. */
+static void a_payload_of_none_or_too_many_messages_is_refused(void **state)
+{
+    (void)state;
+    struct lqi_payload payload;
+    uint8_t *zeroes = calloc(LQ_BATCH_MAX + 1, LQI_MESSAGE_ENTRY);
+
+    assert_non_null(zeroes);
+    for (uint32_t count = LQ_BATCH_MAX - 1; count <= LQ_BATCH_MAX + 1; count++)
+        assert_int_equal(lqi_payload_open(&payload, zeroes, (size_t)count * LQI_MESSAGE_ENTRY, count, 0), count <= LQ_BATCH_MAX);
+    assert_false(lqi_payload_open(&payload, zeroes, 0, 0, 0));
+    free(zeroes);
+}
+
 static void a_payload_of_another_count_is_refused(void **state)
 {
     (void)state;
@@ -313,6 +327,7 @@ int main(void)
         cmocka_unit_test(a_batch_over_1_gib_is_refused),
         cmocka_unit_test(senseless_messages_are_refused),
         cmocka_unit_test(a_payload_of_another_length_is_refused),
+        cmocka_unit_test(a_payload_of_none_or_too_many_messages_is_refused),
         cmocka_unit_test(a_payload_of_another_count_is_refused),
         cmocka_unit_test(a_table_that_is_wrong_by_a_bit_is_refused),
         cmocka_unit_test(lengths_that_overflow_are_refused),

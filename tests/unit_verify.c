@@ -289,6 +289,24 @@ static void no_file_stays_open_whatever_is_missing_or_damaged(void **state)
         HOLDS(verify(path).count > 0);
         EQUAL(lowest_free(), lowest);
     }
+    damage_cut(api_path(path, LQI_META_NAME), 100);
+    EQUAL(verify(path).count, 1);
+    EQUAL(lowest_free(), lowest);
+}
+
+static int open_to_read_only(const struct lqi_io *table, int dir, const char *name, int flags, uint32_t mode, int *fd_out)
+{
+    (void)table;
+    EQUAL(flags, LQI_OPEN_READ);
+    return lqi_io_posix.open(&lqi_io_posix, dir, name, flags, mode, fd_out);
+}
+
+static void nothing_is_opened_to_write(void **state)
+{
+    struct lqi_io machine = lqi_io_posix;
+    make_queue(state);
+    machine.open = open_to_read_only;
+    OK(lqi_verify_io(&machine, path, 0, NULL, NULL, NULL));
 }
 
 /* ---- failures ---------------------------------------------------------------------- */
@@ -381,6 +399,7 @@ int main(void)
         IN_DIRECTORY(a_torn_tail_is_told_where_it_begins),
         IN_DIRECTORY(a_file_that_cannot_be_read_is_told_with_the_byte_that_keeps_it_from_that),
         IN_DIRECTORY(no_file_stays_open_whatever_is_missing_or_damaged),
+        IN_DIRECTORY(nothing_is_opened_to_write),
         IN_DIRECTORY(a_failure_is_told_or_changes_nothing_of_what_is_said),
         IN_DIRECTORY(damage_that_the_disk_did_not_show_at_first_is_found),
     };
