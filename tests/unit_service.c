@@ -7,11 +7,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
+#include "process.h"
 #include "service.h"
 #include "support/api.h"
+#include "support/child.h"
 #include "support/libc_fault.h"
 
 enum { FUTEX_WAITV = 449 };
@@ -415,6 +418,140 @@ static void threads_may_add_and_remove_at_once(void **state)
     for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
 }
 
+static void a_task_that_was_removed_may_be_added_again(void **state)
+{
+    (void)state;
+    struct counter counter = {.every_us = 1000};
+    for (uint32_t i = 1; i <= 3; i++) {
+        add(&counter);
+        HOLDS(reaches(&counter, atomic_load(&counter.steps) + 3));
+        lqi_service_remove(&counter.task);
+        lqi_service_remove(&counter.task); /* what is not there: nothing */
+    }
+}
+
+/* ---- forks and signals ---------------------------------------------------------- */
+
+/* Whoever has a task has a queue, and so forks are heard of. */
+static struct lqi_file no_file = LQI_FILE_NONE;
+static struct lqi_forkable forkable = {.lock_files = {&no_file, &no_file}};
+
+static int have_a_task_of_ones_own(void *context)
+{
+    struct counter own = {.every_us = 1000};
+    (void)context;
+    add(&own);
+    CHECK(reaches(&own, 3));
+    lqi_service_remove(&own.task);
+    return 0;
+}
+
+static void a_child_has_no_task_of_its_parents_and_a_thread_of_its_own(void **state)
+{
+    (void)state;
+    struct counter counter = {.every_us = 1000};
+    OK(lqi_process_add(&forkable));
+    add(&counter);
+    HOLDS(reaches(&counter, 1));
+    EQUAL(child_run(have_a_task_of_ones_own, NULL), 0);
+    uint32_t steps = atomic_load(&counter.steps);
+    HOLDS(reaches(&counter, steps + 3)); /* and the parent's goes on */
+    lqi_service_remove(&counter.task);
+    lqi_process_remove(&forkable);
+}
+
+static struct {
+    pid_t parent, child;
+    _Atomic uint32_t forked, steps_in_child;
+} *forks; /* shared with the child */
+
+static int64_t fork_once(void *context)
+{
+    uint32_t none = 0;
+    (void)context;
+    if (atomic_compare_exchange_strong(&forks->forked, &none, 1)) {
+        pid_t child = fork();
+        if (child) forks->child = child;
+        if (child) atomic_store(&forks->forked, 2);
+    } else if (getpid() != forks->parent) {
+        atomic_fetch_add(&forks->steps_in_child, 1);
+    }
+    return lqi_now_us() + 1000;
+}
+
+/* What has forked in a step is, in the child, the only thread that there is: it ends when the step does. */
+static void a_step_that_forks_goes_on_in_the_parent_alone(void **state)
+{
+    struct lqi_task tasks[3] = {{.step = fork_once}, {.step = fork_once}, {.step = fork_once}};
+    int status = -1;
+    (void)state;
+    forks = mmap(NULL, sizeof *forks, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    HOLDS(forks != MAP_FAILED);
+    forks->parent = getpid();
+    OK(lqi_process_add(&forkable));
+    for (size_t i = 0; i < 3; i++) OK(lqi_service_add(&tasks[i]));
+    while (atomic_load(&forks->forked) < 2) api_sleep_ms(1);
+    pid_t ended = 0;
+    for (int i = 0; i < 5000 && !ended; i++) {
+        ended = waitpid(forks->child, &status, WNOHANG);
+        if (!ended) api_sleep_ms(1);
+    }
+    if (!ended) kill(forks->child, SIGKILL);
+    EQUAL(ended, forks->child);
+    EQUAL(status, 0);
+    EQUAL(atomic_load(&forks->steps_in_child), 0);
+    for (size_t i = 0; i < 3; i++) lqi_service_remove(&tasks[i]);
+    lqi_process_remove(&forkable);
+    munmap(forks, sizeof *forks);
+}
+
+static sigset_t mask_of_the_thread;
+
+static int64_t note_mask(void *context)
+{
+    pthread_sigmask(SIG_SETMASK, NULL, &mask_of_the_thread);
+    atomic_store((_Atomic bool *)context, true);
+    return INT64_MAX;
+}
+
+static void the_threads_signals_are_blocked_and_the_callers_are_as_they_were(void **state)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGUSR1, SIGALRM, SIGIO};
+    _Atomic bool noted = false;
+    struct lqi_task task = {.step = note_mask, .context = &noted};
+    sigset_t before, after;
+    (void)state;
+    sigemptyset(&before);
+    sigaddset(&before, SIGUSR2);
+    HOLDS(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    api_sleep_ms(5); /* the thread of the test before has ended */
+    OK(lqi_service_add(&task));
+    while (!atomic_load(&noted)) api_sleep_ms(1);
+    lqi_service_remove(&task);
+    HOLDS(pthread_sigmask(SIG_SETMASK, NULL, &after) == 0);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        HOLDS(sigismember(&mask_of_the_thread, signals[i]) == 1 && sigismember(&after, signals[i]) == 0);
+    HOLDS(sigismember(&after, SIGUSR2) == 1);
+    sigemptyset(&before);
+    HOLDS(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+}
+
+static void a_thread_that_cannot_be_started_is_an_error_and_its_task_is_not_there(void **state)
+{
+    struct counter refused = {.every_us = 1000}, next = {.every_us = 1000};
+    (void)state;
+    refused.task.step = count;
+    refused.task.context = &refused;
+    fail_calls(PTHREAD_CREATE, 0, 1, EAGAIN);
+    IS(LQ_ELIMIT, lqi_service_add(&refused.task));
+    all_failed();
+    TEXT_HAS("thread", "11");
+    add(&next);
+    HOLDS(reaches(&next, 3));
+    EQUAL(refused.steps, 0);
+    lqi_service_remove(&next.task);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -434,6 +571,11 @@ int main(void)
         IN_DIRECTORY(a_kick_on_the_way_to_sleep_is_not_lost),
         IN_DIRECTORY(a_task_that_is_being_removed_is_not_stepped_any_more),
         IN_DIRECTORY(threads_may_add_and_remove_at_once),
+        IN_DIRECTORY(a_task_that_was_removed_may_be_added_again),
+        IN_DIRECTORY(a_child_has_no_task_of_its_parents_and_a_thread_of_its_own),
+        IN_DIRECTORY(a_step_that_forks_goes_on_in_the_parent_alone),
+        IN_DIRECTORY(the_threads_signals_are_blocked_and_the_callers_are_as_they_were),
+        IN_DIRECTORY(a_thread_that_cannot_be_started_is_an_error_and_its_task_is_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
