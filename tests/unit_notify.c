@@ -203,10 +203,15 @@ static void damage_does_not_end_a_dispatch(void **state)
 static void without_a_thread_there_is_no_descriptor_and_no_handler_until_there_is_one(void **state)
 {
     begin(state, 0, false);
+    int files = open_files();
     for (int i = 0; i < 2; i++) {
         fail_calls(PTHREAD_CREATE, 0, 1, EAGAIN);
         IS(LQ_ELIMIT, lq_fd(consumer));
         all_failed();
+        fail_calls(EVENTFD, 0, 1, EMFILE);
+        IS(LQ_ELIMIT, lq_fd(consumer));
+        all_failed();
+        EQUAL(open_files(), files);
     }
     memset(&seen, 0, sizeof seen);
     fail_calls(PTHREAD_CREATE, 0, 1, EAGAIN);

@@ -290,6 +290,50 @@ static void a_step_does_not_wait_for_who_has_the_consumers_lock(void **state)
     OK(lq_ack(consumer, &message));
 }
 
+/* ---- the verbs ------------------------------------------------------------------ */
+
+static void without_a_consumer_there_is_nobody_to_tell(void **state)
+{
+    (void)state;
+    size_t count = 77;
+    IS(LQ_EINVAL, lq_fd(NULL));
+    IS(LQ_EINVAL, lq_notify(NULL, handle, &seen));
+    IS(LQ_EINVAL, lq_dispatch(NULL, 1, &count));
+    EQUAL(count, 77);
+    EQUAL((uintptr_t)consumer->notify.task.bell, (uintptr_t)&queue->log.state->arrived); /* which PUT rings */
+}
+
+static void a_consumer_has_a_handler_or_a_descriptor_unless_it_is_dispatched(void **state)
+{
+    const lq_consumer_options dispatched = {.size = sizeof dispatched, .flags = LQ_CONSUMER_DISPATCH};
+    size_t count;
+    (void)state;
+    have_descriptor();
+    IS(LQ_EINVAL, lq_notify(consumer, handle, &seen));
+    TEXT_HAS("has a descriptor", "LQ_CONSUMER_DISPATCH");
+    IS(LQ_EINVAL, lq_dispatch(consumer, 1, NULL));
+    consumer->notify.handler = handle;
+    IS(LQ_EINVAL, lq_dispatch(consumer, 1, NULL));
+    TEXT_HAS("LQ_CONSUMER_DISPATCH", "handler");
+    consumer->notify.handler = NULL;
+    OK(lq_consumer_close(consumer));
+
+    consumer = api_consumer(queue, "d", &dispatched);
+    have_descriptor();
+    IS(LQ_EINVAL, lq_dispatch(consumer, 1, NULL)); /* it has none yet */
+    have_handler(LQ_SETTLE_ACK);
+    OK(lq_notify(consumer, handle, &seen));
+    api_put(queue, "x");
+    HOLDS(step() == INT64_MAX);
+    HOLDS(is_readable());
+    OK(lq_dispatch(consumer, 10, &count));
+    EQUAL(count, 1);
+    EQUAL(seen.count, 1);
+    HOLDS(!is_readable()); /* it has seen that there is nothing more */
+    IS(LQ_EMPTY, lq_dispatch(consumer, 10, &count));
+    EQUAL(count, 0);
+}
+
 int main(void)
 {
 #define WITH_CONSUMER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -305,6 +349,8 @@ int main(void)
         WITH_CONSUMER(what_nobody_has_made_durable_yet_is_made_so_and_raises_the_descriptor),
         WITH_CONSUMER(what_a_dead_member_had_raises_the_descriptor_of_another),
         WITH_CONSUMER(a_step_does_not_wait_for_who_has_the_consumers_lock),
+        WITH_CONSUMER(without_a_consumer_there_is_nobody_to_tell),
+        WITH_CONSUMER(a_consumer_has_a_handler_or_a_descriptor_unless_it_is_dispatched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
