@@ -300,6 +300,21 @@ static void closing_notes_how_far_the_log_went_and_only_what_is_new(void **state
     HOLDS(second.synced > first.synced);
 }
 
+/* The handle in this slot lives, say `meta` and `shared`. */
+static bool is_locked(const lq_queue *queue, uint64_t handle)
+{
+    static const char *const names[] = {LQI_META_NAME, LQI_SHARED_NAME};
+    bool locked[2];
+    for (size_t i = 0; i < 2; i++) {
+        struct lqi_file file;
+        OK(lqi_file_open(&file, &lqi_io_posix, queue->dir, names[i], names[i], LQI_OPEN_WRITE, 0));
+        EQUAL(lqi_io_posix.locked(&lqi_io_posix, file.fd, LQI_BYTE_HANDLE + handle, 1, &locked[i]), 0);
+        lqi_file_close(&file);
+    }
+    EQUAL(locked[0], locked[1]);
+    return locked[0];
+}
+
 /* Two handles: the one that goes first leaves the log to the other. */
 static void only_the_last_handle_to_close_ends_the_log(void **state)
 {
@@ -316,9 +331,15 @@ static void only_the_last_handle_to_close_ends_the_log(void **state)
     EQUAL(atomic_load(&handles[0].generation), generation + 1);
     EQUAL(trim_in_meta().next_id, 1);
     HOLDS(!atomic_load(&second->map.head->clean));
+    HOLDS(!is_locked(second, 0) && is_locked(second, 1));
     first = open_it(&small);
+    HOLDS(is_locked(second, 0) && is_locked(second, 1) && !is_locked(second, 2));
     EQUAL(first->handle, 0);
     EQUAL(first->handle_generation, generation + 2);
+    OK(lq_close(first));
+    atomic_store(&handles[0].generation, generation + 4); /* as somebody leaves it who dies */
+    first = open_it(&small);
+    EQUAL(first->handle_generation, generation + 6);
     OK(lq_close(first));
     int dir = second->dir;
     OK(lqi_shared_attach(&map, &lqi_io_posix, dir, queue_uuid(), false));
@@ -390,6 +411,48 @@ static void the_patience_is_for_all_of_opening(void **state)
         EQUAL(own_clock.now_us, 7000000 + 10000000);
         refuse(0, 0);
         OK(try_open(&small));
+    }
+}
+
+/* Whoever repairs, or fails with what he has made, does so under the open lock; who has opened `meta` before him and waited for it has
+ * the wrong file in his hands. */
+static unsigned to_replace;
+static bool to_remove;
+
+static int lock_too_late(const struct lqi_io *io, int fd, uint64_t byte)
+{
+    (void)io;
+    if (byte == LQI_BYTE_OPEN && to_replace) {
+        char meta[4200], other[4200];
+        snprintf(meta, sizeof meta, "%s/meta", path);
+        snprintf(other, sizeof other, "%s/meta.new", path);
+        struct api_bytes bytes = api_file_read(meta);
+        if (!to_remove) api_file_write(other, bytes.bytes, bytes.size);
+        HOLDS((to_remove ? unlink(meta) : rename(other, meta)) == 0);
+        free(bytes.bytes);
+        to_replace--;
+    }
+    return lqi_io_posix.lock(&lqi_io_posix, fd, byte);
+}
+
+static void who_has_opened_a_file_that_is_replaced_meanwhile_opens_the_other(void **state)
+{
+    (void)state;
+    for (int removed = 0; removed < 2; removed++) {
+        OK(try_open(&small));
+        fault.io.lock = lock_too_late;
+        to_remove = removed;
+        to_replace = 3;
+        lq_queue *queue = open_it(&small);
+        EQUAL(to_replace, 0);
+        OK(lqi_meta_check_in_place(&queue->meta_file, queue->dir));
+        HOLDS(is_locked(queue, 0));
+        OK(lq_close(queue));
+        to_replace = 1000; /* but not for ever */
+        int err = try_open(&small);
+        HOLDS(err == (removed ? LQ_ENOTFOUND : LQ_EBUSY));
+        EQUAL(to_replace, 990);
+        to_replace = 0;
     }
 }
 
@@ -573,6 +636,7 @@ int main(void)
         WITH_FAULTS(only_the_last_handle_to_close_ends_the_log),
         WITH_FAULTS(who_is_opening_is_waited_for_and_then_named),
         WITH_FAULTS(the_patience_is_for_all_of_opening),
+        WITH_FAULTS(who_has_opened_a_file_that_is_replaced_meanwhile_opens_the_other),
         WITH_FAULTS(who_is_dying_is_given_a_second),
         WITH_FAULTS(a_lock_that_cannot_be_had_or_looked_at_says_why),
         WITH_FAULTS(what_says_where_the_log_begins_and_ends_must_be_readable),
