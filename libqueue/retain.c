@@ -174,8 +174,8 @@ int lqi_retain(struct lqi_log *log, uint64_t bytes, bool drop, size_t *count_out
     /* A segment that was made meanwhile did not see that it is the second. */
     uint64_t none = 0, newest = atomic_load(&log->state->write_span);
     uint64_t newest_id = atomic_load(&log->state->spans[newest & 1].first_id);
-    /* If that span is over, its slot may be another's already: but then whoever made the next one has seen to it before. */
-    if (newest_id > atomic_load(&log->state->first_id))
+    /* If that span is over, its slot may be another's already; and whoever made the next one has seen to it. */
+    if (newest_id > atomic_load(&log->state->first_id) && atomic_load(&log->state->write_span) == newest)
         atomic_compare_exchange_strong(&log->state->second_id, &none, newest_id);
     lqi_unlock(&log->state->trim);
     return err;

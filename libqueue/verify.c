@@ -166,6 +166,7 @@ static void find_unreadable(struct verify *verify)
     struct lqi_segment segment;
 
     for (size_t i = 0; i < verify->unreadable_count; i++) {
+        if (!verify->unreadable[i]) continue; /* told; a file may be called so */
         show_segment(shown, verify->unreadable[i]);
         int err = lqi_segment_open(&segment, log->io, log->log_dir, verify->unreadable[i], log->uuid, false);
         if (!err) verify_open_segment(verify, &segment, shown); /* it can, now */

@@ -216,6 +216,7 @@ static void an_option_that_differs_is_named(void **state)
         TRY(size_max, (1 << 30) + 1, LQ_EMISMATCH), TRY(age_max_ms, 1, LQ_EMISMATCH),
         TRY(segment_size, (1 << 20) + 1, LQ_EMISMATCH), TRY(segment_size, UINT64_MAX, LQ_EMISMATCH),
         TRY(ring_size, 1 << 16, LQ_EMISMATCH), TRY(ring_size, UINT64_MAX, LQ_EMISMATCH),
+        TRY(ring_size, ((uint64_t)1 << 63) + 1, LQ_EMISMATCH), TRY(ring_size, ((uint64_t)1 << 32) + 1, LQ_EMISMATCH),
         TRY(message_size_max, 1 << 20, LQ_EMISMATCH), TRY(compression, 9, LQ_EMISMATCH),
     };
 

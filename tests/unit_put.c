@@ -541,6 +541,10 @@ static void a_put_without_memory_is_refused_and_one_with_it_gives_it_back(void *
     OK(fill_up(queue, 1)); /* looks what may go */
     two[1].size = 5000;
     two[0].size = 3000;
+    uint32_t size;
+    uint8_t flags;
+    OK(lqi_payload_size(two, 2, sizeof body, &size, &flags));
+    two[0].size += 8192 - size; /* to the last byte that is few */
     call_fault_plan(CALL_ALLOCATE, 1, true, ENOMEM);
     OK(lq_put_batch(queue, two, 2, NULL));
     two[1].size = 12000;

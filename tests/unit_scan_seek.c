@@ -75,6 +75,23 @@ static void what_is_missing_before_the_oldest_file_is_told_to_whoever_seeks_it(v
     drop(made, 2);
 }
 
+static void who_seeks_a_lost_file_is_not_told_of_damage_in_the_one_before_it(void **state)
+{
+    struct made made[3];
+    new_log(state);
+    made[0] = sealed(1, 0, 10);
+    made[1] = sealed(11, 10 * SPAN, 5);
+    made[2] = filled(16, 15 * SPAN, 3);
+    damage(&made[0], 9 * SPAN);
+    break_header(&made[1]);
+    begin(0, 1);
+    OK(lqi_scan_seek_id(&scan, 11));
+    lacks(11, 0, 11, 5, 18 * SPAN);
+    meets(16, 18, 18 * SPAN);
+    over();
+    drop(made, 3);
+}
+
 /* Though the way leads over all of the good segment that covers the strange file. */
 static void damage_on_the_way_to_what_is_sought_is_not_told(void **state)
 {
@@ -189,6 +206,7 @@ int main(void)
         IN_DIRECTORY(where_nothing_is_of_a_time_or_later_the_walk_waits_at_the_end),
         IN_DIRECTORY(a_failure_on_the_way_to_a_time_is_told_and_leads_to_no_other),
         IN_DIRECTORY(what_is_missing_before_the_oldest_file_is_told_to_whoever_seeks_it),
+        IN_DIRECTORY(who_seeks_a_lost_file_is_not_told_of_damage_in_the_one_before_it),
         IN_DIRECTORY(damage_on_the_way_to_what_is_sought_is_not_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -261,6 +261,23 @@ static void a_file_that_cannot_be_read_is_told_with_the_byte_that_keeps_it_from_
     EQUAL(found.all[0].offset, 0);
 }
 
+/* No segment has the name that stands for "told already" inside, but a file may have it. */
+static void a_file_of_the_messages_from_0_on_is_told_once_whatever_else_cannot_be_read(void **state)
+{
+    static const char none[] = "log/00000000000000000000.seg";
+    unsigned told = 0;
+    make_queue(state);
+    api_file_write(api_path(path, none), "x", 1);
+    for (unsigned i = 0; i < 3; i++) {
+        char segment[4200];
+        strcpy(segment, api_path(path, files[i]));
+        damage_fill(segment, 0, LQI_SEGMENT_HEADER, 1);
+    }
+    struct found found = verify(path);
+    for (size_t i = 0; i < found.count; i++) told += strcmp(found.all[i].file, none) == 0;
+    EQUAL(told, 1);
+}
+
 static int lowest_free(void)
 {
     int fd = dup(0);
@@ -398,6 +415,7 @@ int main(void)
         IN_DIRECTORY(ids_and_places_that_were_there_before_are_told_and_counted_once),
         IN_DIRECTORY(a_torn_tail_is_told_where_it_begins),
         IN_DIRECTORY(a_file_that_cannot_be_read_is_told_with_the_byte_that_keeps_it_from_that),
+        IN_DIRECTORY(a_file_of_the_messages_from_0_on_is_told_once_whatever_else_cannot_be_read),
         IN_DIRECTORY(no_file_stays_open_whatever_is_missing_or_damaged),
         IN_DIRECTORY(nothing_is_opened_to_write),
         IN_DIRECTORY(a_failure_is_told_or_changes_nothing_of_what_is_said),
