@@ -102,9 +102,17 @@ static void of_a_name_that_is_too_long_the_beginning_is_known(void **state)
     io->close(io, dir);
 }
 
+static void a_name_with_new_behind_it_is_of_something_unfinished(void **state)
+{
+    static const char *const unfinished[] = {"a.new", "meta.0123456789abcdef.new", "..new"}, *const whole[] = {"", "a", "new", ".new", "meta", "anew", "a.newer", "a.New"};
+    (void)state;
+    for (size_t i = 0; i < sizeof unfinished / sizeof *unfinished; i++) assert_true(lqi_is_unfinished(unfinished[i]));
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) assert_false(lqi_is_unfinished(whole[i]));
+}
+
 /* ---- several calls ----------------------------------------------------------- */
 
-static uint8_t content(size_t at) { return (uint8_t)(at * 7 + at / 256); }
+static uint8_t content(size_t at) { return (uint8_t)(at * 7 + at / 256 + 1); }
 
 static void make(struct lqi_file *file, int dir, const char *name, size_t size)
 {
@@ -214,6 +222,7 @@ int main(void)
         IN_SCRATCH(errors_name_the_call_the_file_and_the_byte),
         IN_SCRATCH(a_file_has_no_number_any_more_when_that_is_given_back),
         IN_SCRATCH(of_a_name_that_is_too_long_the_beginning_is_known),
+        cmocka_unit_test(a_name_with_new_behind_it_is_of_something_unfinished),
         IN_SCRATCH(a_copy_is_as_long_as_asked_or_as_there_is),
         IN_SCRATCH(a_copy_that_fails_says_so),
         IN_SCRATCH(where_nothing_can_be_reserved_zeroes_are_written),
