@@ -75,10 +75,7 @@ static int pass_hole(lq_consumer *consumer)
     const struct lqi_hole *hole = &consumer->ahead.hole;
     uint64_t last = hole->first_id + hole->count - 1;
 
-    if (hole->count && !lqi_skip_to(&consumer->member, last, hole->trimmed)) {
-        lqi_scan_start(&consumer->ahead, hole->position, lqi_delivered(consumer->slot) + 1);
-        return LQ_EMPTY;
-    }
+    if (hole->count && !lqi_skip_to(&consumer->member, last, hole->trimmed)) return LQ_EMPTY;
     atomic_store_explicit(&consumer->slot->next_position, consumer->ahead.position, memory_order_release);
     if (hole->trimmed) return LQ_OK;
     atomic_fetch_add(&consumer->queue->map.head->damage, 1);

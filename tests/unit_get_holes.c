@@ -61,6 +61,7 @@ static void damage_is_told_once_where_it_is_and_all_others_come(void **state)
             TEXT_HAS("log/", "byte");
             EQUAL(api_stats(queue).damage, damage + ++told);
             EQUAL(api_consumer_stats(queue, "c").floor, id);
+            HOLDS(atomic_load(&consumer->slot->next_position) >= id * lqi_record_span(SIZE)); /* other members go on behind it */
             continue;
         }
         take(consumer, id);
