@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "consumers_parts.h"
+#include "support/count_maps.h"
 #include "support/hold.h"
 #include "support/noted_consumer.h"
 
@@ -64,20 +65,6 @@ static void a_consumer_of_which_nobody_can_see_that_it_is_gone_is_there(void **s
     HOLDS(!lqi_consumer_is_gone(&queue->log, slot));
     HOLDS(!lqi_consumer_is_gone_for_good(&queue->log, slot));
     end();
-}
-
-static int maps; /* that there are */
-
-static int count_map(const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_t mirrored, bool writable, void **map_out)
-{
-    maps++;
-    return lqi_io_posix.map(io, fd, offset, size, mirrored, writable, map_out);
-}
-
-static void count_unmap(const struct lqi_io *io, void *map, size_t size, size_t mirrored)
-{
-    maps--;
-    lqi_io_posix.unmap(io, map, size, mirrored);
 }
 
 static void has_members(void)

@@ -15,6 +15,7 @@
 #include "checksum.h"
 #include "consumer.h"
 #include "support/child.h"
+#include "support/count_maps.h"
 #include "support/damage.h"
 #include "support/each_fault.h"
 #include "support/small_queue.h"
@@ -349,8 +350,6 @@ static void find_kept(void)
 static struct lqi_io machine;
 static unsigned writes;
 static int written = -1; /* the file that is, and is not synced since */
-static int maps;         /* that there are */
-
 /* Of the offset file: everything else is written through maps, or in places that are none of ours. */
 static int write_beside_what_is_kept(const struct lqi_io *io, int fd, uint64_t offset, const void *data, size_t size)
 {
@@ -375,18 +374,6 @@ static void close_what_is_synced(const struct lqi_io *io, int fd)
 {
     HOLDS(fd < 0 || fd != written);
     lqi_io_posix.close(io, fd);
-}
-
-static int count_map(const struct lqi_io *io, int fd, uint64_t offset, size_t size, size_t mirrored, bool writable, void **map_out)
-{
-    maps++;
-    return lqi_io_posix.map(io, fd, offset, size, mirrored, writable, map_out);
-}
-
-static void count_unmap(const struct lqi_io *io, void *map, size_t size, size_t mirrored)
-{
-    maps--;
-    lqi_io_posix.unmap(io, map, size, mirrored);
 }
 
 static uint64_t scribble;

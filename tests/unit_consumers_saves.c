@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "support/count_maps.h"
 #include "support/noted_consumer.h"
 
 static int save(void)
@@ -206,7 +207,12 @@ static void who_has_nothing_to_sync_is_left_alone(void **state)
     begin(state);
     take(10);
     unsigned open_files = api_open_files();
+    machine.map = count_map;
+    machine.unmap = count_unmap;
     OK(lqi_consumers_sync(&queue->consumers));
+    machine.map = lqi_io_posix.map;
+    machine.unmap = lqi_io_posix.unmap;
+    EQUAL(maps, 0);
     EQUAL(api_open_files(), open_files);
     was_called("b1es");
     OK(lqi_consumers_sync(&queue->consumers));
