@@ -134,7 +134,7 @@ static void of_several_queues_the_gravest_end_counts_and_none_is_left_out(void *
     assert_int_equal(lq_with(state, "lq verify q qq q", "lq_verify", 3, LQ_ECORRUPT), END_DAMAGE);
     assert_int_equal(lq_with(state, "lq verify q", "lq_verify", 1, LQ_EIO), END_CANNOT);
     assert_null(strstr(err, "did you mean"));
-    assert_int_equal(lq(state, "lq verify q ''"), END_USAGE);
+    assert_int_equal(lq(state, "lq verify --json q ''"), END_USAGE); /* which is seen before anything is done */
     assert_string_equal(out, "");
     assert_int_equal(lq(state, "lq verify"), END_USAGE);
     says(err, "lq: verify: the queue is missing\n");
