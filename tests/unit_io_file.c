@@ -42,6 +42,7 @@ static void errors_name_the_call_the_file_and_the_byte(void **state)
     assert_int_equal(lqi_file_size(&file, &size), LQ_OK);
     assert_int_equal(size, 0);
     assert_int_equal(lqi_file_sync(&file), LQ_OK);
+    assert_int_equal(lqi_file_own(&file, &file), LQ_OK);
     lqi_file_close(&file);
     lqi_file_close(&file);
 
