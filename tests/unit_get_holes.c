@@ -218,6 +218,33 @@ static void what_retention_has_deleted_is_passed_and_counted(void **state)
     OK(lq_close(queue));
 }
 
+/* The first that is left is the first of its batch, however far back one would have gone on. */
+static void behind_what_was_deleted_a_batch_begins_with_its_first(void **state)
+{
+    static const char *const texts[] = {"first", "second", "third"};
+    static char pad[1000];
+    lq_message message, three[3];
+    lq_options options = small;
+    options.retention = LQ_RETAIN_LIMITS;
+    options.size_max = 128 << 10;
+    lq_queue *queue = api_open(state, &options);
+    OK(lq_consumer_close(api_consumer(queue, "c", NULL)));
+    for (int i = 0; i < 3; i++) three[i] = (lq_message){.data = texts[i], .size = strlen(texts[i]), .headers = pad, .headers_size = sizeof pad};
+    for (int i = 0; i < 100; i++) OK(lq_put_batch(queue, three, 3, NULL));
+    uint64_t first = api_stats(queue).first_id;
+    HOLDS(first > 100);
+    lq_consumer *consumer = api_consumer(queue, "c", NULL);
+    for (uint64_t id = first; id <= 300; id++) {
+        OK(lq_get(consumer, &message, 0));
+        EQUAL(message.id, id);
+        HOLDS(api_is_text(&message, texts[(id - 1) % 3]));
+        OK(lq_ack(consumer, &message));
+    }
+    EQUAL(api_consumer_stats(queue, "c").dropped, first - 1);
+    OK(lq_consumer_close(consumer));
+    OK(lq_close(queue));
+}
+
 /* ---- where the next one is ----------------------------------------------------------------- */
 
 /* Each has read the record of which the other takes the next message. */
@@ -363,6 +390,7 @@ int main(void)
         IN_DIRECTORY(what_is_behind_damage_that_fills_the_window_waits),
         IN_DIRECTORY(who_passes_damage_lets_old_segments_go),
         IN_DIRECTORY(what_retention_has_deleted_is_passed_and_counted),
+        IN_DIRECTORY(behind_what_was_deleted_a_batch_begins_with_its_first),
         IN_DIRECTORY(members_take_turns_in_the_records_of_batches),
         IN_DIRECTORY(what_is_no_message_is_passed_and_not_met_again),
         IN_DIRECTORY(every_field_of_a_message_is_filled_in),
