@@ -185,6 +185,10 @@ $(BUILD)/flags: FORCE
 
 # ---- how it is tested ------------------------------------------------------
 
+# Most of the time the tests wait, for the disk and for each other.
+ifeq ($(origin JOBS),undefined)
+check: JOBS = $(shell echo $$((2 * $$(nproc))))
+endif
 JOBS         ?= $(shell nproc)
 TIMEOUT      ?= $(if $(INSTRUMENT),900,300)
 FUZZ_SECONDS ?= 60

@@ -15,6 +15,7 @@ struct lqi_loan {
 /* NOTIFY and lq_fd: see notify.c. */
 struct lqi_notify {
     struct lqi_task task;
+    bool served;              /* the task is with the service thread */
     lq_handler *handler;
     void *context;
     uint32_t times_set;       /* how often a handler was set or taken away */

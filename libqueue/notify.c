@@ -20,8 +20,11 @@
 
 static void stop_service(lq_consumer *consumer)
 {
-    lqi_service_remove(&consumer->notify.task); /* which may not be there: the thread of a child has none of its parent's */
-    atomic_store(&consumer->notify.task.deaf, 0);
+    struct lqi_notify *notify = &consumer->notify;
+    /* The thread's lock is held over no fork only once there has been a task: who has none, must not come near it. */
+    if (notify->served && !atomic_load(&consumer->queue->forkable.forked)) lqi_service_remove(&notify->task);
+    notify->served = false;
+    atomic_store(&notify->task.deaf, 0);
 }
 
 bool lqi_in_own_handler(const lq_consumer *consumer)
@@ -146,6 +149,7 @@ int lq_fd(lq_consumer *consumer)
     if (err) return err;
     atomic_store(&notify->fd, fd);
     err = lqi_service_add(&notify->task);
+    notify->served = !err;
     if (!err) return fd;
     atomic_store(&notify->fd, -1);
     lqi_flag_close(fd);
@@ -194,6 +198,7 @@ int lq_notify(lq_consumer *consumer, lq_handler *handler, void *context)
     notify->times_set++;
     if (dispatched || own || !handler) return LQ_OK;
     err = lqi_service_add(&notify->task);
+    notify->served = !err;
     if (err) notify->handler = NULL;
     return err;
 }

@@ -334,6 +334,36 @@ static void a_consumer_has_a_handler_or_a_descriptor_unless_it_is_dispatched(voi
     EQUAL(count, 0);
 }
 
+/* ---- the thread ------------------------------------------------------------- */
+
+static _Atomic unsigned steps;
+
+static int64_t count_step(void *context)
+{
+    (void)context;
+    atomic_fetch_add(&steps, 1);
+    return INT64_MAX;
+}
+
+/* Nor does it take its lock, which a fork holds only where there has been a task: a child would never get it. */
+static void who_closes_a_consumer_that_has_none_leaves_the_thread_alone(void **state)
+{
+    struct lqi_task counted = {.step = count_step};
+    (void)state;
+    OK(lqi_service_add(&counted));
+    while (atomic_load(&steps) == 0) api_sleep_ms(1);
+    api_sleep_ms(20);
+    unsigned before = atomic_load(&steps);
+    for (int i = 0; i < 20; i++) {
+        OK(lq_consumer_close(api_consumer(queue, "other", NULL)));
+        api_sleep_ms(1);
+    }
+    EQUAL(atomic_load(&steps), before);
+    lqi_service_kick();
+    while (atomic_load(&steps) == before) api_sleep_ms(1); /* it can be noticed */
+    lqi_service_remove(&counted);
+}
+
 int main(void)
 {
 #define WITH_CONSUMER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -351,6 +381,7 @@ int main(void)
         WITH_CONSUMER(a_step_does_not_wait_for_who_has_the_consumers_lock),
         WITH_CONSUMER(without_a_consumer_there_is_nobody_to_tell),
         WITH_CONSUMER(a_consumer_has_a_handler_or_a_descriptor_unless_it_is_dispatched),
+        WITH_CONSUMER(who_closes_a_consumer_that_has_none_leaves_the_thread_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
