@@ -92,6 +92,7 @@ static void read_flags(struct replay *replay, struct args *args)
     if (replay->rate > 0 && replay->pace > 0) usage("--rate and --pace do not go together");
     replay->name = args->operands[0];
     replay->to_name = args->operands[1];
+    locate_check(replay->name);
     locate_check(replay->to_name);
     replay->to_output = strcmp(replay->to_name, "-") == 0;
     if (replay->to_output && replay->makes) usage("options of a queue, but the destination is standard output");
