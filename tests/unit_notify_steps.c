@@ -348,7 +348,7 @@ static int64_t count_step(void *context)
 /* Nor does it take its lock, which a fork holds only where there has been a task: a child would never get it. */
 static void who_closes_a_consumer_that_has_none_leaves_the_thread_alone(void **state)
 {
-    struct lqi_task counted = {.step = count_step};
+    static struct lqi_task counted = {.step = count_step}; /* the thread still has it when this fails */
     (void)state;
     OK(lqi_service_add(&counted));
     while (atomic_load(&steps) == 0) api_sleep_ms(1);

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -203,6 +205,21 @@ static void a_payload_of_another_length_is_refused(void **state)
     free(bytes);
 }
 
+/* Behind it is memory that nobody may read. */
+static void a_table_that_is_longer_than_the_payload_is_not_read(void **state)
+{
+    (void)state;
+    struct lqi_payload payload;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint8_t *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(pages != MAP_FAILED);
+    assert_int_equal(mprotect(pages + page, page, PROT_NONE), 0);
+    assert_false(lqi_payload_open(&payload, pages + page - LQI_MESSAGE_ENTRY, LQI_MESSAGE_ENTRY, 2, 0));
+    assert_true(lqi_payload_open(&payload, pages + page - LQI_MESSAGE_ENTRY, LQI_MESSAGE_ENTRY, 1, 0));
+    munmap(pages, 2 * page);
+}
+
 /* Even where the sizes add up. */
 static void a_payload_of_none_or_too_many_messages_is_refused(void **state)
 {
@@ -327,6 +344,7 @@ int main(void)
         cmocka_unit_test(a_batch_over_1_gib_is_refused),
         cmocka_unit_test(senseless_messages_are_refused),
         cmocka_unit_test(a_payload_of_another_length_is_refused),
+        cmocka_unit_test(a_table_that_is_longer_than_the_payload_is_not_read),
         cmocka_unit_test(a_payload_of_none_or_too_many_messages_is_refused),
         cmocka_unit_test(a_payload_of_another_count_is_refused),
         cmocka_unit_test(a_table_that_is_wrong_by_a_bit_is_refused),
