@@ -306,7 +306,7 @@ int lqi_take(lq_consumer *consumer, lq_message *messages, size_t max, size_t *co
     if (!count) {
         lqi_scan_let_go(&consumer->ahead);
         lqi_scan_let_go(&consumer->again);
-        return err ? err : LQ_EMPTY;
+        return err; /* there is one: all that has none ends with a message */
     }
     if (err && err != LQ_EMPTY) { /* first the messages, then what came behind them */
         consumer->pending = err;
