@@ -25,7 +25,7 @@ struct verify {
     void *context;
     lq_verify_result result;
     uint64_t last_segment; /* by its first id */
-    uint64_t *unreadable;  /* segments, by their first ids; 0, which none has: told by the walk */
+    uint64_t *unreadable;  /* segments, by their first ids; 0: told by the walk */
     size_t unreadable_count;
 };
 

@@ -170,7 +170,7 @@ static void the_highest_name_that_a_segment_can_have_is_the_logs_end(void **stat
 
 static void a_sparse_segment_of_any_size_is_told_at_once(void **state)
 {
-    static const uint64_t sizes[] = {UINT64_C(5) << 30, UINT64_C(1) << 43}; /* each is read up to where a segment must end */
+    static const uint64_t sizes[] = {UINT64_C(5) << 30, UINT64_C(1) << 40, UINT64_C(1) << 43};
 
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (unsigned which = 1; which < 3; which++) {
